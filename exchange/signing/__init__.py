@@ -1,0 +1,1 @@
+"""Keys, keyed names and signatures: Merkle roots, signing keys and secrets, subject tags, pseudonyms, seals."""

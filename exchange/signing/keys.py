@@ -1,0 +1,137 @@
+"""Keys on disk: Ed25519 signing keys (PEM, PKCS #8, no passphrase) and 32-byte secrets (hex), in files of mode 0600."""
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from exchange.errors import Invalid, Unavailable
+
+SECRET_BYTES: Final = 32
+_LARGEST_KEY_FILE: Final = 4_096
+
+
+class SigningKey:
+    """A private Ed25519 key in memory. It shows itself nowhere: not in `repr`, not in errors."""
+
+    def __init__(self, private: Ed25519PrivateKey) -> None:
+        self._private = private
+        self.public = private.public_key().public_bytes_raw()  # 32 bytes, RFC 8032
+
+    @classmethod
+    def load(cls, path: Path) -> "SigningKey":
+        """The key in this file.
+
+        Raises:
+            Invalid: `key_unreadable` (missing, no file, no permission), `key_readable_by_others`, `key_malformed`.
+        """
+        content = _read(path)
+        try:
+            private = serialization.load_pem_private_key(content, password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            raise Invalid("key_malformed", where=str(path), expected="an Ed25519 key, PEM") from error
+        if not isinstance(private, Ed25519PrivateKey):
+            raise Invalid("key_malformed", where=str(path), expected="an Ed25519 key, PEM")
+        return cls(private)
+
+    def sign(self, message: bytes) -> bytes:
+        """The 64-byte Ed25519 signature (RFC 8032) of the message."""
+        return self._private.sign(message)
+
+
+def signed_by(public: bytes, signature: bytes, message: bytes) -> bool:
+    """Whether this is the Ed25519 signature of the message by the key with these 32 public bytes."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def new_signing_key(path: Path) -> SigningKey:
+    """Makes a key and its file, durable on return.
+
+    Raises:
+        Invalid: `key_exists`: a key is never written over.
+        Unavailable: `key_not_written`.
+    """
+    private = Ed25519PrivateKey.generate()
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    _write(path, private.private_bytes(encoding, form, serialization.NoEncryption()))
+    return SigningKey(private)
+
+
+def new_secret(path: Path, random: Callable[[int], bytes]) -> bytes:
+    """Makes a secret of 32 bytes from `random` (`secrets.token_bytes`) and its file, durable on return.
+
+    Raises:
+        Invalid: `key_exists`.
+        Unavailable: `key_not_written`.
+    """
+    secret = random(SECRET_BYTES)
+    _write(path, secret.hex().encode("ascii") + b"\n")
+    return secret
+
+
+def read_secret(path: Path) -> bytes:
+    """The 32 bytes of a secret's file.
+
+    Raises:
+        Invalid: `key_unreadable`, `key_readable_by_others`, `key_malformed`.
+    """
+    content = _read(path).removesuffix(b"\n")
+    try:
+        secret = bytes.fromhex(content.decode("ascii"))
+    except ValueError:
+        secret = b""
+    if len(secret) != SECRET_BYTES or secret.hex().encode("ascii") != content:
+        raise Invalid("key_malformed", where=str(path), expected="64 lowercase hex digits")
+    return secret
+
+
+def _read(path: Path) -> bytes:
+    try:
+        # Non-blocking, so that a pipe put in the key's place cannot hold us up.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise Invalid("key_unreadable", where=str(path), detail=error.strerror) from error
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)  # of the open file, so that nobody can swap it after the look
+        if not stat.S_ISREG(status.st_mode):
+            raise Invalid("key_unreadable", where=str(path), detail="not a file")
+        if status.st_mode & 0o077:
+            raise Invalid("key_readable_by_others", where=str(path), command=f"chmod 600 {path}")
+        return file.read(_LARGEST_KEY_FILE)
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError as error:
+        raise Invalid("key_exists", where=str(path)) from error
+    except OSError as error:
+        raise Unavailable("key_not_written", where=str(path), detail=error.strerror) from error
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        # A crash here may lose the file's name, never leave half a key that anything was signed with: the caller
+        # has not got the key yet.
+        _sync_folder(path.parent)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise Unavailable("key_not_written", where=str(path), detail=error.strerror) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
