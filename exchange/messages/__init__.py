@@ -57,6 +57,6 @@ def text(key: str, language: Language, **facts: object) -> str:
 
 
 def language_of(environment: Mapping[str, str]) -> Language:
-    """zh where the locale says so (`LC_ALL`, `LC_MESSAGES`, `LANG`, in this order), else en."""
+    """Language `zh` where the locale says so (`LC_ALL`, `LC_MESSAGES`, `LANG`, in this order), else en."""
     locale = next((environment[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if environment.get(name)), "")
     return "zh" if locale.lower().startswith("zh") else "en"

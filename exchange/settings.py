@@ -1,0 +1,202 @@
+"""The settings of a site: `exchange.toml`, each key overridden by `EXCHANGE_…`, read here and nowhere else.
+
+A key that is not listed in `SETTINGS` is an error that names the nearest one. Secrets never stand in the file: they
+are named as `file:PATH` (relative to the site) or `env:NAME`.
+"""
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from exchange.errors import Invalid
+from exchange.names import nearest
+
+FORMAT: Final = 1
+FILE: Final = "exchange.toml"
+_LARGEST: Final = 1 << 20
+# Not settings of a site: which site, whose token, and what only our own tests read.
+_OTHER_VARIABLES: Final = frozenset({"EXCHANGE_SITE", "EXCHANGE_TOKEN", "EXCHANGE_TEST_OPA", "EXCHANGE_LANG"})
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One key of `exchange.toml`; `kind` int has bounds, `secret` takes only `file:` or `env:`."""
+
+    name: str
+    kind: Literal["text", "int", "secret", "engine"]
+    default: str | int | None
+    help: str
+    least: int = 0
+    most: int = 0
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that overrides it."""
+        return "EXCHANGE_" + self.name.replace(".", "_").upper()
+
+
+SETTINGS: Final = (
+    Setting("format", "int", None, "format number of the site folder", 1, FORMAT),
+    Setting("name", "text", "", "what people call this exchange"),
+    Setting("origin", "text", None, "name of the audit log (C2SP origin); never changes"),
+    Setting("time_zone", "text", "Asia/Shanghai", "zone in which times are shown"),
+    Setting("engines.control", "engine", "sqlite:data/control.db", "event store, audit outbox, documents"),
+    Setting("engines.log", "engine", "sqlite:data/records.db", "record log"),
+    Setting("engines.state", "engine", "sqlite:data/state.db", "latest record per subject"),
+    Setting("engines.audit", "engine", "file:data/audit", "folder of the audit log's tiles and checkpoints"),
+    Setting("engines.policy", "engine", "regorus:", "policy engine: regorus: or opa:PATH of an OPA binary"),
+    Setting("policy.deadline_ms", "int", 100, "a question answered later than this is refused", 1, 60_000),
+    Setting("access.release_records", "int", 10_000, "records in one release at the most", 1, 10_000),
+    Setting("access.in_flight", "int", 8, "releases a reader keeps waiting for their checkpoint", 1, 64),
+    Setting("access.plan_seconds", "int", 60, "how long a plan may be used again", 0, 60),
+    Setting("publish.batch_records", "int", 10_000, "records sealed and appended together at the most", 1, 10_000),
+    Setting("publish.partitions", "int", 1, "partitions of a new topic", 1, 1_000),
+    Setting("keys.subject", "secret", "file:keys/subject.key", "K_subject: makes subject tags"),
+    Setting("keys.actor", "secret", "file:keys/actor.key", "makes actors' pseudonyms in the audit log"),
+    Setting("keys.pseudonym", "secret", "file:keys/pseudonym.key", "root of the pseudonym masks' scope keys"),
+    Setting("keys.audit", "secret", "file:keys/audit.key", "signs the audit log's checkpoints (Ed25519)"),
+)
+_BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of one site; `root` is its folder, absolute."""
+
+    root: Path
+    values: Mapping[str, str | int]
+    origins: Mapping[str, str]
+
+    def text(self, name: str) -> str:
+        """The value of a setting that is no number."""
+        return str(self.values[name])
+
+    def number(self, name: str) -> int:
+        """The value of a setting that is a number."""
+        return int(self.values[name])
+
+    def engine(self, name: str) -> tuple[str, str]:
+        """An engine's scheme and what stands behind it."""
+        scheme, _, rest = self.text(f"engines.{name}").partition(":")
+        return scheme, rest
+
+    def path(self, relative: str) -> Path:
+        """A path of the site; an absolute one stays as it is."""
+        return self.root / relative
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone in which times are shown."""
+        return ZoneInfo(self.text("time_zone"))
+
+    def secret_file(self, name: str) -> Path:
+        """The file that holds a secret; `Invalid("secret_not_in_file")` where the setting names a variable."""
+        scheme, _, rest = self.text(name).partition(":")
+        if scheme != "file":
+            raise Invalid("secret_not_in_file", where=name)
+        return self.path(rest)
+
+
+def read_settings(root: Path, environment: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of the site at `root`.
+
+    Raises:
+        Invalid: no site there, a file that is no TOML, an unknown or missing key, a value of the wrong kind.
+    """
+    file = root / FILE
+    values: dict[str, str | int] = {s.name: s.default for s in SETTINGS if s.default is not None}
+    origins = dict.fromkeys(values, "default")
+    for name, value in _flat(_load(file)):
+        values[name], origins[name] = _checked(name, value, where=str(file)), FILE
+    for variable, name in _overrides(environment):
+        values[name], origins[name] = _checked(name, environment[variable], where=variable), variable
+    for setting in SETTINGS:
+        if setting.name not in values:
+            raise Invalid("setting_missing", where=str(file), name=setting.name)
+    return Settings(root.resolve(), values, origins)
+
+
+def secret(reference: str, root: Path, environment: Mapping[str, str] = os.environ) -> str:
+    """The text that `file:PATH` or `env:NAME` names. The value itself is never accepted."""
+    scheme, _, rest = reference.partition(":")
+    if scheme == "env" and rest in environment:
+        return environment[rest].strip()
+    if scheme == "file":
+        try:
+            return (root / rest).read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Invalid("secret_unreadable", where=f"file:{rest}", detail=type(error).__name__) from None
+    if scheme == "env":
+        raise Invalid("secret_unreadable", where=f"env:{rest}", detail="not set")
+    raise Invalid("secret_in_plain")
+
+
+def _load(file: Path) -> Mapping[str, Any]:
+    try:
+        if file.stat().st_size > _LARGEST:
+            raise Invalid("settings_unparsable", where=str(file), detail="larger than 1 MiB")
+        return tomllib.loads(file.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise Invalid("no_site", where=str(file.parent)) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise Invalid("settings_unparsable", where=str(file), detail=str(error)) from None
+
+
+def _flat(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in document.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict) and any(known.startswith(f"{name}.") for known in _BY_NAME):
+            yield from _flat(value, f"{name}.")
+        else:
+            yield name, value
+
+
+def _overrides(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Variables that override a setting. One that nearly does is a slip of the pen, and an error."""
+    known = {setting.variable: setting.name for setting in SETTINGS}
+    for variable in sorted(environment):
+        if variable in known:
+            yield variable, known[variable]
+        elif variable.startswith("EXCHANGE_") and variable not in _OTHER_VARIABLES:
+            near = get_close_matches(variable, known, n=1, cutoff=0.85)
+            if near:
+                raise Invalid("setting_unknown", where="environment", name=variable, nearest=near[0])
+
+
+def _checked(name: str, value: object, *, where: str) -> str | int:
+    setting = _BY_NAME.get(name)
+    if setting is None:
+        raise Invalid("setting_unknown", where=where, name=name, nearest=nearest(name, _BY_NAME))
+    if setting.kind == "int":
+        return _number(setting, value, where)
+    if not isinstance(value, str) or not value.isprintable():
+        raise Invalid("setting_wrong", where=where, name=name, expected="text")
+    if setting.kind == "secret" and value.partition(":")[0] not in {"file", "env"}:
+        raise Invalid("secret_in_plain", where=where)
+    if setting.kind == "engine" and ":" not in value:
+        raise Invalid("setting_wrong", where=where, name=name, expected="SCHEME:WHERE")
+    if name == "time_zone":
+        _check_zone(value, where)
+    return value
+
+
+def _number(setting: Setting, value: object, where: str) -> int:
+    try:
+        number = int(value) if isinstance(value, str) else value
+    except ValueError:
+        number = None
+    if not isinstance(number, int) or isinstance(number, bool) or not setting.least <= number <= setting.most:
+        raise Invalid("setting_wrong", where=where, name=setting.name, expected=f"{setting.least} … {setting.most}")
+    return number
+
+
+def _check_zone(value: str, where: str) -> None:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise Invalid("setting_wrong", where=where, name="time_zone", expected="Asia/Shanghai, UTC, …") from None

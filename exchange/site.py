@@ -1,0 +1,69 @@
+"""A site's folder: what lies where in it, and the lock that gives its data to one process at a time."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Final
+
+from exchange.errors import Unavailable
+
+FOLDERS: Final = ("schemas", "policies", "adapters", "data", "keys")
+_LOCK: Final = "data/lock"
+
+
+def seal_key(root: Path, department: str) -> Path:
+    """Where the site keeps a department's seal key when it signs as the department's delegate."""
+    return root / "keys" / f"seal-{department}.key"
+
+
+def ledger(root: Path, source: str) -> Path:
+    """Where the files adapter of a source keeps what it has handed over."""
+    return root / "data" / "ledgers" / (source.replace("/", "--") + ".db")
+
+
+@contextmanager
+def owned(root: Path, command: str, now_ns: int) -> Iterator[None]:
+    """Holds the site's data for this process.
+
+    The lock is the operating system's, so it ends with the process however that dies; the text in the file only
+    says who holds it.
+
+    Raises:
+        Unavailable: `site_in_use`, with the process that holds it.
+    """
+    with (root / _LOCK).open("a+", encoding="utf-8") as file:
+        if not _try_lock(file):
+            raise Unavailable("site_in_use", where=str(root), **_holder(file))
+        file.seek(0)
+        file.truncate()
+        json.dump({"pid": os.getpid(), "command": command, "since_ns": now_ns}, file)
+        file.flush()
+        yield
+
+
+def _holder(file: IO[str]) -> dict[str, object]:
+    file.seek(0)
+    try:
+        holder = json.loads(file.read(4096))
+        return {"pid": int(holder["pid"]), "command": str(holder["command"])}
+    except (ValueError, KeyError, TypeError, OSError):
+        return {"pid": "?", "command": "?"}
+
+
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            # A byte far behind the text, so that a second process can still read who holds it.
+            file.seek(1 << 20)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]  # Windows only
+        else:
+            import fcntl
+
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

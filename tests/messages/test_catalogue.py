@@ -1,0 +1,89 @@
+"""Rules of the message catalogue: complete in both languages, and nothing raised that it does not know."""
+
+import ast
+import string
+from pathlib import Path
+
+import pytest
+
+from exchange import messages
+from exchange.errors import Invalid, Refused, Tampered, Unavailable
+
+ROOT = Path(__file__).resolve().parents[2]
+FAMILIES = {"Invalid": "invalid", "Refused": "refused", "Unavailable": "unavailable", "Tampered": "tampered"}
+SOURCES = [*sorted((ROOT / "exchange").rglob("*.py")), *sorted((ROOT / "adapters").rglob("*.py"))]
+
+
+def _places(sentence: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(sentence) if name}
+
+
+@pytest.mark.parametrize("code", sorted(messages.error_codes()))
+def test_every_error_is_said_in_both_languages(code: str) -> None:
+    """Each code says what happened and what to do, in zh and en, from the same facts."""
+    entry = messages.error_codes()[code]
+    assert set(entry) == {"family", "en", "zh", "do_en", "do_zh"}
+    assert entry["family"] in FAMILIES.values()
+    assert _places(entry["en"]) == _places(entry["zh"])
+    assert _places(entry["do_en"]) == _places(entry["do_zh"])
+    assert all(entry[key].strip() for key in entry)
+
+
+@pytest.mark.parametrize("key", sorted(messages._catalogue("text")))
+def test_every_sentence_is_said_in_both_languages(key: str) -> None:
+    """Each sentence stands in zh and en with the same places."""
+    entry = messages._catalogue("text")[key]
+    assert set(entry) == {"en", "zh"}
+    assert _places(entry["en"]) == _places(entry["zh"])
+
+
+def _raised() -> list[tuple[str, str, str, set[str]]]:
+    found = []
+    for file in SOURCES:
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id in FAMILIES
+                and node.args
+            ):
+                code = node.args[0]
+                if isinstance(code, ast.Constant) and isinstance(code.value, str):
+                    facts = {keyword.arg or "**" for keyword in node.keywords} - {"where"}
+                    found.append((f"{file.name}:{node.lineno}", node.func.id, code.value, facts))
+    return found
+
+
+@pytest.mark.parametrize(("place", "family", "code", "facts"), _raised())
+def test_every_error_raised_is_in_the_catalogue(place: str, family: str, code: str, facts: set[str]) -> None:
+    """A code is raised in its own family, with every fact that its sentences need."""
+    entry = messages.error_codes().get(code)
+    assert entry is not None, f"{place} raises {code}, which the catalogue does not know"
+    assert entry["family"] == FAMILIES[family], place
+    if "**" not in facts:
+        assert _places(entry["en"]) | _places(entry["do_en"]) <= facts, place
+
+
+@pytest.mark.parametrize("error", [Invalid, Refused, Unavailable, Tampered])
+def test_families_have_the_exit_codes_of_the_design(error: type[Invalid]) -> None:
+    """Invalid 2, Refused 1, Unavailable 3, Tampered 4 (design.md, decision 14)."""
+    assert error.exit_code == {"invalid": 2, "refused": 1, "unavailable": 3, "tampered": 4}[error.family]
+
+
+def test_an_error_says_where_what_and_what_to_do() -> None:
+    """The place stands in front; the facts fill the sentence in the asked language."""
+    error = Invalid("setting_unknown", where="exchange.toml", name="orgin", nearest="origin")
+    assert messages.describe(error, "en") == (
+        "exchange.toml: there is no setting orgin; the nearest is: origin",
+        "correct the name or take the line out",
+    )
+    assert messages.describe(error, "zh")[0].startswith("exchange.toml：没有名为 orgin")
+
+
+@pytest.mark.parametrize(
+    ("environment", "language"),
+    [({"LANG": "zh_CN.UTF-8"}, "zh"), ({"LC_ALL": "C", "LANG": "zh_CN"}, "en"), ({}, "en"), ({"LC_ALL": ""}, "en")],
+)
+def test_the_locale_chooses_the_language(environment: dict[str, str], language: str) -> None:
+    """LC_ALL wins over LANG; zh only where the locale says so."""
+    assert messages.language_of(environment) == language
