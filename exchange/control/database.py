@@ -1,0 +1,87 @@
+"""The control database: an engine with the right durability, its migrations, and its errors in our families."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from exchange.errors import Tampered, Unavailable
+
+MIGRATIONS: Final = Path(__file__).with_name("migrations")
+# SQLite's primary result codes for "not now": anything else from a prepared statement means a broken file.
+_PASSING: Final = {"BUSY", "LOCKED", "IOERR", "FULL", "CANTOPEN", "READONLY", "NOMEM", "PERM", "INTERRUPT"}
+
+
+def open_engine(url: str) -> Engine:
+    """An engine for the control database at `url` (`sqlite:////path`; later `postgresql+psycopg://…`).
+
+    On SQLite: WAL, synchronous FULL, foreign keys, 5 s of patience for a lock. A transaction takes the write lock with
+    its first INSERT, UPDATE or DELETE; a SELECT before that sees the newest commit, as READ COMMITTED does elsewhere.
+    So read what a decision rests on after the first write, or check it in that write.
+    """
+    if not url.startswith("sqlite"):
+        return create_engine(url)
+    engine = create_engine(url, connect_args={"isolation_level": "IMMEDIATE", "timeout": 5.0})
+    event.listen(engine, "connect", _prepare)
+    return engine
+
+
+def _prepare(connection: Any, _record: object) -> None:  # noqa: ANN401 - SQLAlchemy gives the driver's connection
+    for pragma in ("busy_timeout=5000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def upgrade(engine: Engine) -> None:
+    """Brings the database to the newest revision, all or nothing; makes it when it is empty."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    with translated(engine), engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # its driver begins nothing before CREATE TABLE
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        connection.commit()
+
+
+def head_revision() -> str:
+    """The revision that this code needs: its newest migration's, without importing Alembic."""
+    return max(file.stem for file in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+
+
+def check_revision(engine: Engine) -> None:
+    """Refuses a database that is not there, or of another revision than this code's.
+
+    Raises:
+        Unavailable: `control_database_missing`, `control_database_revision` (found "-": it was never made).
+        Tampered: `control_database_damaged`.
+    """
+    path = engine.url.database
+    if engine.dialect.name == "sqlite" and not (path and Path(path).is_file()):
+        raise Unavailable("control_database_missing", where=path or "")
+    needed = head_revision()
+    with translated(engine), engine.connect() as connection:
+        made = engine.dialect.has_table(connection, "alembic_version")
+        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all() if made else []
+    if found != [needed]:
+        raise Unavailable("control_database_revision", where=path or "", found=", ".join(found) or "-", needed=needed)
+
+
+@contextmanager
+def translated(engine: Engine) -> Iterator[None]:
+    """Turns the driver's errors into `Unavailable` (busy, full, not reachable) or `Tampered` (a broken file)."""
+    try:
+        yield
+    except DBAPIError as error:
+        name = getattr(error.orig, "sqlite_errorname", "") or type(error.orig).__name__
+        place = engine.url.database or ""
+        sqlite = engine.dialect.name == "sqlite"
+        passing = name.removeprefix("SQLITE_").split("_")[0] in _PASSING
+        if passing or (not sqlite and isinstance(error, OperationalError)):
+            raise Unavailable("control_database_unavailable", where=place, detail=name) from None
+        raise Tampered("control_database_damaged", where=place, detail=name) from None
