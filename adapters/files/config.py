@@ -1,0 +1,280 @@
+r"""What a source's files look like: one TOML file in the site's `adapters/` folder, read strictly.
+
+source = "ny.gongan/hukou"        # the name of this source; with a sequence, an event id
+dataset = "ps.hukou_person"
+format = "csv"
+encoding = "guess"                # guess | utf-8 | gb18030
+delimiter = ","                   # one of , ; | and the tab ("\t")
+header = 1                        # the line that holds the headers; 0: none, columns are named "1", "2", …
+key = ["person_id"]               # the fields that identify a row; without it a row's place does
+nulls = ["", "无"]                # texts that mean: no value
+absent = ["photo_ref"]            # fields that this source never fills: always null
+lost_ledger = "refuse"            # refuse | send_again: what to do when the ledger is behind the exchange
+
+[constants]
+region = "431126"                 # a field with one value in every record
+
+[columns]                         # header = field and type
+"公民身份号码" = { field = "person_id", type = "id" }
+"户号" = { field = "household_id", type = "id", form = "code" }
+"性别" = { field = "sex", type = "enum", values = { "男" = "MALE", "女" = "FEMALE" } }
+"共同生活成员" = { field = "members", type = "list", separator = ";", within = ":", parts = [
+    { field = "person_id", type = "id" }, { field = "relation", type = "text" } ] }
+"""
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from dataclasses import field as field_
+from pathlib import Path
+from typing import Any, Final
+
+from exchange import names
+from exchange.errors import Invalid
+
+TYPES: Final = (
+    "text",
+    "name",
+    "id",
+    "int",
+    "fen",
+    "date",
+    "month",
+    "enum",
+    "bool",
+    "timestamp",
+    "list",
+)
+MAX_CONFIG: Final = 1 << 20
+
+_TOP: Final = (
+    "source",
+    "dataset",
+    "format",
+    "encoding",
+    "delimiter",
+    "header",
+    "key",
+    "nulls",
+    "absent",
+    "lost_ledger",
+    "constants",
+    "columns",
+)
+_OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
+    "id": ("form",),
+    "enum": ("values",),
+    "bool": ("values",),
+    "timestamp": ("zone",),
+    "list": ("separator", "within", "parts"),
+}
+_NUMBER: Final = re.compile("[1-9][0-9]{0,3}")
+_FIELD: Final = re.compile(r"[a-z][a-z0-9_]{0,99}")
+_BLANK: Final = re.compile(r"[\s\u200b\ufeff]+")
+_ZONE: Final = re.compile(r"[+-](?:0[0-9]|1[0-4]):[0-5][0-9]")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: which field it fills and how its text is read. `parts` are those of a list's items."""
+
+    header: str
+    field: str
+    type: str
+    form: str = "person"
+    values: Mapping[str, Any] = field_(default_factory=dict)
+    zone: str = "+08:00"
+    separator: str = ";"
+    within: str = ":"
+    parts: tuple["Column", ...] = ()
+
+
+@dataclass(frozen=True)
+class FilesConfig:
+    """How the files of one source are read (see the module's docstring for the meaning of each)."""
+
+    source: str
+    dataset: str
+    columns: tuple[Column, ...]
+    format: str = "csv"
+    encoding: str = "guess"
+    delimiter: str = ","
+    header: int = 1
+    key: tuple[str, ...] = ()
+    nulls: frozenset[str] = frozenset({""})
+    absent: tuple[str, ...] = ()
+    lost_ledger: str = "refuse"
+    constants: Mapping[str, Any] = field_(default_factory=dict)
+
+
+def plain_header(header: str) -> str:
+    """A header as it is compared: without white space, which spreadsheets put anywhere."""
+    return _BLANK.sub("", header)
+
+
+def load_config(path: Path) -> FilesConfig:
+    """The configuration in this TOML file.
+
+    Raises:
+        Invalid: `adapter_config_unreadable` (no such file, not TOML, over 1 MiB), `adapter_config_unknown_key`
+            (the nearest known one is named), `adapter_config_value` (a missing or wrong value).
+    """
+    where = path.name
+    try:
+        if path.stat().st_size > MAX_CONFIG:
+            raise Invalid("adapter_config_unreadable", where=where, detail="over 1 MiB")
+        document = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise Invalid("adapter_config_unreadable", where=where, detail=type(error).__name__) from error
+    except (ValueError, RecursionError) as error:
+        detail = str(error) if isinstance(error, tomllib.TOMLDecodeError) else type(error).__name__
+        raise Invalid("adapter_config_unreadable", where=where, detail=detail) from error
+    return parse_config(document, where=where)
+
+
+def parse_config(document: Mapping[str, Any], *, where: str) -> FilesConfig:
+    """The configuration in this document; raises as `load_config` does."""
+    _known(document, _TOP, where)
+    source = names.check("source", document.get("source"), where=f"{where}: source")
+    dataset = names.check("dataset", document.get("dataset"), where=f"{where}: dataset")
+    columns = _columns(document.get("columns"), f"{where}: columns")
+    config = FilesConfig(
+        source=source,
+        dataset=dataset,
+        columns=columns,
+        format=_one_of(document, "format", ("csv",), where),
+        encoding=_one_of(document, "encoding", ("guess", "utf-8", "gb18030"), where),
+        delimiter=_one_of(document, "delimiter", (",", ";", "\t", "|"), where),
+        header=_header(document, where),
+        key=_texts(document, "key", where),
+        nulls=frozenset(_texts(document, "nulls", where)) if "nulls" in document else frozenset({""}),
+        absent=_texts(document, "absent", where),
+        lost_ledger=_one_of(document, "lost_ledger", ("refuse", "send_again"), where),
+        constants=_constants(document.get("constants", {}), f"{where}: constants"),
+    )
+    _consistent(config, where)
+    return config
+
+
+def _consistent(config: FilesConfig, where: str) -> None:
+    scalars = {column.field for column in config.columns if column.type != "list"}
+    filled = [column.field for column in config.columns] + list(config.constants) + list(config.absent)
+    for name in filled:
+        if filled.count(name) > 1:
+            raise _wrong(f"{where}: {name}", "one column, constant or absence for each field")
+    headers = [plain_header(column.header) for column in config.columns]
+    if len(set(headers)) < len(headers) or "" in headers:
+        raise _wrong(f"{where}: columns", "each header once, none of them empty")
+    if config.header == 0 and not all(_NUMBER.fullmatch(header) for header in headers):
+        raise _wrong(f"{where}: columns", 'columns named by number ("1", "2", …), for there is no header')
+    for name in config.key:
+        if name not in scalars:
+            near = names.nearest(name, scalars)
+            raise _wrong(f"{where}: key", f"a field of a column ({name}?{' nearest: ' + near if near else ''})")
+
+
+def _columns(table: object, where: str) -> tuple[Column, ...]:
+    if not isinstance(table, dict) or not table:
+        raise _wrong(where, 'a table: header = { field = "…", type = "…" }')
+    return tuple(_column(header, entry, f"{where}.{header}") for header, entry in table.items())
+
+
+def _column(header: str, entry: object, where: str, *, types: Iterable[str] = TYPES) -> Column:
+    if not isinstance(entry, dict):
+        raise _wrong(where, '{ field = "…", type = "…" }')
+    kind = _one_of(entry, "type", tuple(types), where, required=True)
+    _known(entry, ("field", "type", *_OPTIONS.get(kind, ())), where)
+    zone = entry.get("zone", "+08:00")
+    if not isinstance(zone, str) or not _ZONE.fullmatch(zone):
+        raise _wrong(f"{where}.zone", "an offset such as +08:00")
+    return Column(
+        header=header,
+        field=_field(entry.get("field"), f"{where}.field"),
+        type=kind,
+        form=_one_of(entry, "form", ("person", "code"), where),
+        values=_values(kind, entry.get("values"), f"{where}.values"),
+        zone=zone,
+        separator=_character(entry, "separator", ";", where),
+        within=_character(entry, "within", ":", where),
+        parts=_parts(header, entry, where) if kind == "list" else (),
+    )
+
+
+def _parts(header: str, entry: Mapping[str, Any], where: str) -> tuple[Column, ...]:
+    parts = entry.get("parts")
+    if not isinstance(parts, list) or not parts:
+        raise _wrong(f"{where}.parts", 'a list of { field = "…", type = "…" }')
+    flat = [kind for kind in TYPES if kind != "list"]
+    found = tuple(_column(header, part, f"{where}.parts[{i}]", types=flat) for i, part in enumerate(parts))
+    if len({part.field for part in found}) < len(found):
+        raise _wrong(f"{where}.parts", "each field once")
+    if entry.get("separator", ";") == entry.get("within", ":"):
+        raise _wrong(f"{where}.within", "another character than separator")
+    return found
+
+
+def _values(kind: str, table: object, where: str) -> Mapping[str, Any]:
+    if table is None and kind != "enum":
+        return {}
+    wanted = str if kind == "enum" else bool
+    if not isinstance(table, dict) or not table or not all(isinstance(v, wanted) for v in table.values()):
+        raise _wrong(where, f"a table: text in the file = {'a symbol' if kind == 'enum' else 'true or false'}")
+    return table
+
+
+def _constants(table: object, where: str) -> Mapping[str, Any]:
+    if not isinstance(table, dict):
+        raise _wrong(where, "a table: field = value")
+    for name, value in table.items():
+        _field(name, f"{where}.{name}")
+        if not isinstance(value, str | bool | int):
+            raise _wrong(f"{where}.{name}", "a text, a whole number, true or false")
+    return table
+
+
+def _field(name: object, where: str) -> str:
+    if isinstance(name, str) and _FIELD.fullmatch(name):
+        return name
+    raise _wrong(where, "a field's name: a-z, 0-9 and _")
+
+
+def _header(document: Mapping[str, Any], where: str) -> int:
+    header = document.get("header", 1)
+    if isinstance(header, bool) or not isinstance(header, int) or not 0 <= header <= 1000:
+        raise _wrong(f"{where}: header", "a line number from 0 (no header) to 1000")
+    return header
+
+
+def _texts(document: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
+    texts = document.get(key, [])
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise _wrong(f"{where}: {key}", "a list of texts")
+    if len(set(texts)) < len(texts):
+        raise _wrong(f"{where}: {key}", "each text once")
+    return tuple(texts)
+
+
+def _character(entry: Mapping[str, Any], key: str, default: str, where: str) -> str:
+    character = entry.get(key, default)
+    if isinstance(character, str) and len(character) == 1:
+        return character
+    raise _wrong(f"{where}.{key}", "one character")
+
+
+def _one_of(table: Mapping[str, Any], key: str, allowed: tuple[str, ...], where: str, *, required: bool = False) -> str:
+    value = table.get(key, None if required else allowed[0])
+    if isinstance(value, str) and value in allowed:
+        return value
+    raise _wrong(f"{where}: {key}", " | ".join(repr(item) for item in allowed))
+
+
+def _known(table: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+    for key in table:
+        if key not in known:
+            nearest = names.nearest(key, known) or ", ".join(known)
+            raise Invalid("adapter_config_unknown_key", where=where, key=key[:100], nearest=nearest)
+
+
+def _wrong(where: str, expected: str) -> Invalid:
+    return Invalid("adapter_config_value", where=where, expected=expected)

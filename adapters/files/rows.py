@@ -1,0 +1,29 @@
+"""A row of a file before its cells are understood: what every reader of a form of file gives."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RawRow:
+    """The cells of record `number` (1 = the first below the header) that begins in line `row` of `file`.
+
+    `fault` is an error code when the record could not be read as cells; `column` is then the position (from 0) of
+    the faulty cell where it is known, else -1.
+    """
+
+    file: str
+    row: int
+    number: int
+    cells: Sequence[str]
+    fault: str = ""
+    column: int = -1
+
+
+@dataclass(frozen=True)
+class Headers:
+    """Where each mapped header stands among the columns of one file, and how many columns a row has to have."""
+
+    positions: dict[str, int]
+    width: int
+    unmapped: tuple[str, ...] = ()
