@@ -1,0 +1,191 @@
+"""One SQLite file as a durable store: its connections, its transactions, and its failures in our families.
+
+`exchange.log.sqlite` and `exchange.state.sqlite` stand on it. WAL, synchronous FULL: what was committed is on disk.
+"""
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Final
+
+from exchange.errors import ExchangeError
+
+_PASSING: Final = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_PROTOCOL,
+    }
+)
+_PAGE: Final = 16_384
+_PREPARE: Final = (
+    "PRAGMA synchronous = FULL",
+    "PRAGMA wal_autocheckpoint = 1000",
+    "PRAGMA journal_size_limit = 67108864",
+    "PRAGMA trusted_schema = OFF",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a file must be (its format's two numbers and tables), and how its store names each failure."""
+
+    application_id: int
+    format_number: int
+    tables: str
+    damaged: Callable[[str, str], ExchangeError]  # (file, detail)
+    unavailable: Callable[[str, str], ExchangeError]  # (file, detail)
+    other_format: Callable[[str, int], ExchangeError]  # (file, the number found)
+
+
+class Database:
+    """A SQLite file of one kind, made when it is not there; it may be used from any thread.
+
+    One connection writes, under a lock; each reader takes a connection of its own from a pool. An error of SQLite
+    leaves only as what `kind` makes of it. After a failed write to the disk nothing is written any more until the
+    file is opened anew: an fsync that failed may claim success when it is asked again.
+    """
+
+    def __init__(self, path: Path, kind: Kind, patience_s: float = 5.0) -> None:
+        self.path = str(path)
+        self._kind, self._patience_s = kind, patience_s
+        self._lock = Lock()
+        self._readers: list[sqlite3.Connection] = []
+        self._closed = self._failed = False
+        with self._translated():
+            if not path.exists():
+                self._make(path)
+            self._file = self._identity()
+            self._writer = self._connect()
+            try:
+                self._check_kind(path)
+            except BaseException:
+                self._writer.close()
+                raise
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection to read from; each statement sees what was committed when it began."""
+        with self._translated():
+            self._check_usable()
+            try:
+                connection = self._readers.pop()
+            except IndexError:
+                connection = self._connect()
+            try:
+                yield connection
+            finally:
+                if self._closed:
+                    connection.close()
+                else:
+                    self._readers.append(connection)
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that has the write lock; durable when the block was left without an error, else undone."""
+        with self._lock, self._translated(write=True):
+            self._check_usable()
+            if self._failed:
+                raise self._kind.unavailable(self.path, "an earlier write failed; open the store again")
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            finally:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+
+    def damaged(self, detail: str) -> ExchangeError:
+        """The error for content that is not what was written."""
+        return self._kind.damaged(self.path, detail)
+
+    def close(self) -> None:
+        """Gives back the connections; the last one folds the WAL into the file."""
+        with self._lock, self._translated():
+            self._closed = True
+            while self._readers:
+                self._readers.pop().close()
+            self._writer.close()
+
+    def _make(self, path: Path) -> None:
+        if Path(self.path + "-wal").exists():
+            # SQLite would throw the WAL away, and with it what was committed last.
+            raise self.damaged("the file is missing, its -wal is there")
+        # Under another name until it is whole, so that a crash leaves no half-made file under the right one.
+        draft = path.with_name(path.name + ".new")
+        draft.unlink(missing_ok=True)
+        connection = sqlite3.connect(draft, isolation_level=None)
+        try:
+            connection.execute(f"PRAGMA page_size = {_PAGE}")
+            connection.executescript(
+                f"BEGIN; {self._kind.tables}; PRAGMA application_id = {self._kind.application_id};"
+                f"PRAGMA user_version = {self._kind.format_number}; COMMIT; PRAGMA journal_mode = WAL"
+            )
+        finally:
+            connection.close()
+        draft.rename(path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        # A crash before here: the file is there whole, or not at all and is made again.
+
+    def _connect(self) -> sqlite3.Connection:
+        address = Path(self.path).absolute().as_uri() + "?mode=rw"  # never makes a file
+        connection = sqlite3.connect(
+            address, uri=True, timeout=self._patience_s, isolation_level=None, check_same_thread=False
+        )
+        for pragma in _PREPARE:
+            connection.execute(pragma)
+        return connection
+
+    def _check_kind(self, path: Path) -> None:
+        if path.stat().st_size == 0:
+            raise self.damaged("the file is empty")
+        (application_id,) = self._writer.execute("PRAGMA application_id").fetchone()
+        (found,) = self._writer.execute("PRAGMA user_version").fetchone()
+        if application_id != self._kind.application_id:
+            raise self.damaged("a database of something else")
+        if found != self._kind.format_number:
+            raise self._kind.other_format(self.path, found)
+
+    def _identity(self) -> tuple[int, int]:
+        status = Path(self.path).stat()
+        return status.st_dev, status.st_ino
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise self._kind.unavailable(self.path, "closed")
+        try:
+            same = self._identity() == self._file
+        except FileNotFoundError:
+            same = False
+        if not same:  # our connections would go on with a file that nobody finds again
+            raise self.damaged("the file was taken away or replaced while it was open")
+
+    @contextmanager
+    def _translated(self, *, write: bool = False) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", None)
+            name = getattr(error, "sqlite_errorname", type(error).__name__)
+            if write and code is not None and code & 0xFF == sqlite3.SQLITE_IOERR:
+                self._failed = True
+            short = code == sqlite3.SQLITE_IOERR_SHORT_READ
+            passing = code is not None and code & 0xFF in _PASSING and not short
+            # Without its cause: SQLite's text may quote what it could not read.
+            raise (self._kind.unavailable if passing else self._kind.damaged)(self.path, name) from None
+        except OSError as error:
+            raise self._kind.unavailable(self.path, error.strerror or type(error).__name__) from None
