@@ -1,0 +1,1 @@
+"""Avro (specification 1.11): schemas, records as bytes, frames, container files; strict both ways."""

@@ -1,0 +1,102 @@
+"""Which type of a reader's schema takes the values of a writer's type (specification 1.11, "Schema Resolution").
+
+Stricter than the specification, so that every value passes and means the same afterwards: logical types must be equal
+(a `timestamp-millis` read as a plain long would be another number); bytes are not read as a string, since not all
+bytes are text; a writer's field feeds one field of the reader, by its name before any alias.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from exchange.avro.kinds import Avro, Named, kind, logical, resolve
+
+_PROMOTIONS: Final = {
+    "int": ("long", "float", "double"),
+    "long": ("float", "double"),
+    "float": ("double",),
+    "string": ("bytes",),
+}
+_LOGICAL_KEYS: Final = ("logicalType", "precision", "scale")
+
+
+class Mismatch(Exception):  # never leaves the room
+    """Values of the writer's type have no place in the reader's; the reason is its text."""
+
+
+def pick(writer: Avro, reader: Avro, named: Named) -> Avro:
+    """The reader's type (resolved, no union) that takes values of a resolved writer's type that is no union.
+
+    Of a union it is the first branch that matches.
+
+    Raises:
+        Mismatch: there is none.
+    """
+    options = reader if isinstance(reader, list) else [reader]
+    reasons = []
+    for option in options:
+        plain = resolve(option, named)
+        reason = mismatch(writer, plain)
+        if not reason:
+            return plain
+        reasons.append(reason)
+    raise Mismatch(reasons[0] if len(reasons) == 1 else f"no branch of the union takes {kind(writer)}")
+
+
+def mismatch(writer: Avro, reader: Avro) -> str:
+    """Why a reader's type does not take a writer's, both resolved and no unions; empty when it does.
+
+    What lies inside records, arrays and maps is not looked at.
+    """
+    ours, theirs = kind(writer), kind(reader)
+    if ours != theirs:
+        if theirs in _PROMOTIONS.get(ours, ()) and not _logical(writer) and not _logical(reader):
+            return ""
+        return f"{ours} cannot be read as {theirs}"
+    if ours in ("record", "enum", "fixed") and not _same_name(writer, reader):
+        return f"the {ours} {writer['name']} is not {reader['name']} nor an alias of it"
+    if ours == "fixed" and writer["size"] != reader["size"]:
+        return f"fixed size {writer['size']} is not {reader['size']}"
+    if _logical(writer) != _logical(reader):
+        return f"the logical type of {ours} is another"
+    return ""
+
+
+def promotion(writer: Avro, reader: Avro) -> str:
+    """What has to be done to a value: `float`, `encode`, or nothing (an empty string)."""
+    ours, theirs = kind(writer), kind(reader)
+    if theirs in ("float", "double") and ours in ("int", "long"):
+        return "float"
+    return "encode" if (ours, theirs) == ("string", "bytes") else ""
+
+
+def sources(writer: Avro, reader: Avro) -> dict[str, str]:
+    """Which of the writer's fields feeds which of the reader's: {reader's name: writer's name}."""
+    theirs = {entry["name"] for entry in writer["fields"]}
+    free = theirs - {entry["name"] for entry in reader["fields"]}
+    found = {}
+    for entry in reader["fields"]:
+        if entry["name"] in theirs:
+            found[entry["name"]] = entry["name"]
+            continue
+        alias = next((alias for alias in entry.get("aliases", ()) if alias in free), None)
+        if alias is not None:
+            found[entry["name"]] = alias
+            free.remove(alias)
+    return found
+
+
+def symbol_map(writer: Mapping[str, Any], reader: Mapping[str, Any]) -> dict[str, str | None]:
+    """Each symbol of the writer's enum as the reader has it: itself, the reader's default, or None."""
+    known, default = set(reader["symbols"]), reader.get("default")
+    return {symbol: symbol if symbol in known else default for symbol in writer["symbols"]}
+
+
+def _logical(avro: Avro) -> tuple[Any, ...]:
+    if not logical(avro):
+        return ()
+    return tuple(avro.get(key, 0) for key in _LOGICAL_KEYS)
+
+
+def _same_name(writer: Mapping[str, Any], reader: Mapping[str, Any]) -> bool:
+    short = writer["name"].rpartition(".")[2]
+    return short == reader["name"].rpartition(".")[2] or writer["name"] in reader.get("aliases", ())
