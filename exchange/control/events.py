@@ -68,7 +68,7 @@ FORMS: Final[Mapping[str, Form]] = {
     "agreement.rejected/1": _form("agreement reason", raises=True),
     "agreement.revoked/1": _form("agreement reason", raises=True),
     "agreement.expired/1": _form("agreement", raises=True),
-    "policy.submitted/1": _form("revision tests", raises=True),
+    "policy.submitted/1": _form("revision tests report", raises=True),
     "policy.activated/1": _form("revision", raises=True),
     "policy.withdrawn/1": _form("revision reason", raises=True),
 }

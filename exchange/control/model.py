@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 from exchange.control.tokens import authentic, token_id
 from exchange.errors import Invalid, Refused
 from exchange.names import nearest
+from exchange.plan.shapes import shown
 
 T = TypeVar("T")
 AgreementStatus = Literal["requested", "endorsed", "returned", "active", "rejected", "revoked", "expired"]
@@ -176,12 +177,13 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy revision; its name is the digest of its bundle's document."""
+    """A policy revision, named by the digest of its bundle's document; `report` is that of its tests' results."""
 
     revision: str
     status: PolicyStatus
     submitted_by: str
     tests: int
+    report: str
     approved_by: str | None = None
     activated_ns: int | None = None
 
@@ -228,7 +230,7 @@ class Model:
         if found is not None and department in found.departments:
             return found
         usable = [case.id for case in self.cases.values() if department in case.departments]
-        raise Invalid("unknown_case", name=case_id, nearest=nearest(case_id, usable) or "-")
+        raise Invalid("unknown_case", name=shown(case_id), nearest=nearest(case_id, usable) or "-")
 
     def agreements_for(self, consumer: str, dataset: str) -> tuple[Agreement, ...]:
         """Every agreement of this consumer for this dataset, whatever its status, oldest first."""
@@ -269,5 +271,5 @@ class Model:
 def _find(known: Mapping[str, T], name: str, code: str) -> T:
     found = known.get(name)
     if found is None:
-        raise Invalid(code, name=name[:80], nearest=nearest(name, known) or "-")
+        raise Invalid(code, name=shown(name), nearest=nearest(name, known) or "-")
     return found
