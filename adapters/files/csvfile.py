@@ -85,7 +85,7 @@ class CsvFile:
                 continue
             number += 1
             if len(cells) != width:
-                yield RawRow(file, start, number, cells, "row_width")
+                yield RawRow(file, start, number, cells, Invalid("row_width"))
             elif lines.suspect:
                 yield _suspect(RawRow(file, start, number, cells))
             else:
@@ -110,13 +110,13 @@ class CsvFile:
             raise Invalid("file_header_missing", where=self._file, line=self._config.header)
         return cells
 
-    def _fault(self, error: csv.Error, start: int) -> str:
+    def _fault(self, error: csv.Error, start: int) -> Invalid:
         one_line = self._lines.count == start
         # An odd number of marks leaves it open whether the next line is a row or still text; only the file's
         # last line, cut off within a cell, has nothing after it to confuse.
         if not one_line or (self._lines.last.count('"') % 2 and next(self._lines, None) is not None):
             raise Invalid("file_quotes_open", where=f"{self._file}:{start}") from error
-        return "cell_too_large" if "limit" in str(error) else "row_quotes"
+        return Invalid("cell_too_large" if "limit" in str(error) else "row_quotes")
 
 
 class _Lines:
@@ -144,7 +144,7 @@ class _Lines:
         try:
             line = self._stream.readline(MAX_ROW)
         except OSError as error:
-            raise Invalid("file_unreadable", where=self._file, detail=type(error).__name__) from error
+            raise Invalid("source_unreadable", where=self._file, detail=type(error).__name__) from error
         if not line:
             raise StopIteration
         self.count += 1
@@ -163,12 +163,12 @@ def _open(path: Path, codec: str) -> TextIO:
     try:
         return path.open(encoding=codec, errors="surrogateescape", newline="")
     except OSError as error:
-        raise Invalid("file_unreadable", where=path.name, detail=type(error).__name__) from error
+        raise Invalid("source_unreadable", where=path.name, detail=type(error).__name__) from error
 
 
 def _suspect(row: RawRow) -> RawRow:
     for position, cell in enumerate(row.cells):
         if _SUSPECT.search(cell):
             fault = "cell_undecodable" if _SURROGATE.search(cell) else "cell_control_character"
-            return RawRow(row.file, row.row, row.number, row.cells, fault, position)
+            return RawRow(row.file, row.row, row.number, row.cells, Invalid(fault), position)
     return row

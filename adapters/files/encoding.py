@@ -20,7 +20,7 @@ def encoding_of(path: Path, setting: str) -> tuple[str, str]:
     """The codec to read this file with, and a note for the operator where it was guessed (else "").
 
     Raises:
-        Invalid: `file_unreadable`, `file_empty`, `file_utf16`, `file_not_csv` (a workbook).
+        Invalid: `source_unreadable`, `file_empty`, `file_utf16`, `file_not_csv` (a workbook).
     """
     try:
         with path.open("rb") as stream:
@@ -32,7 +32,7 @@ def encoding_of(path: Path, setting: str) -> tuple[str, str]:
             return setting, ""
         return _guess(path, head)
     except OSError as error:
-        raise Invalid("file_unreadable", where=path.name, detail=type(error).__name__) from error
+        raise Invalid("source_unreadable", where=path.name, detail=type(error).__name__) from error
 
 
 def _refuse(head: bytes, where: str) -> None:

@@ -119,7 +119,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as error:
         raise Unavailable("ledger_unwritable", where=path.name, detail=type(error).__name__) from error
-    connection = sqlite3.connect(path, isolation_level=None, timeout=2.0)
+    connection = sqlite3.connect(path, isolation_level=None, timeout=0.25)
     connection.executescript("PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
     return connection
 

@@ -50,7 +50,7 @@ class Mapper:
     def item(self, row: RawRow) -> Item:
         """This row as a record, or refused with a code; never raises for what stands in the file."""
         if row.fault:
-            return self._refused(row, row.fault, self._headers.get(row.column, ""))
+            return self._refused(row, row.fault.code, self._headers.get(row.column, ""))
         value: dict[str, Any] = dict(self._fixed)
         header = ""
         try:
@@ -61,7 +61,7 @@ class Mapper:
             return self._refused(row, error.code, header)
         key = [value[name] for name in self._key]
         if None in key:
-            return self._refused(row, "row_key_missing", "")
+            return self._refused(row, Invalid("row_key_missing").code, "")
         identity = ["key", *key] if key else ["place", row.file, row.number]
         return Item(self._digest(identity), self._digest(value), Place(row.file, row.row), value)
 

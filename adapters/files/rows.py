@@ -3,20 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from exchange.errors import Invalid
+
 
 @dataclass(frozen=True, slots=True)
 class RawRow:
     """The cells of record `number` (1 = the first below the header) that begins in line `row` of `file`.
 
-    `fault` is an error code when the record could not be read as cells; `column` is then the position (from 0) of
-    the faulty cell where it is known, else -1.
+    `fault` says why the record could not be read as cells; `column` is then the position (from 0) of the faulty
+    cell where it is known, else -1.
     """
 
     file: str
     row: int
     number: int
     cells: Sequence[str]
-    fault: str = ""
+    fault: Invalid | None = None
     column: int = -1
 
 
