@@ -10,6 +10,7 @@ from typing import Any
 from exchange.avro.faults import Fault, find_faults
 from exchange.avro.reading import FAILURES, Read, Unresolvable, compile_reader
 from exchange.avro.schema import Schema
+from exchange.avro.shapes import shape
 from exchange.avro.writing import REFUSALS, compile_writer
 from exchange.errors import Invalid
 
@@ -29,8 +30,10 @@ class Codec:
 
     def faults(self, value: Mapping[str, Any]) -> list[Fault]:
         """Everything wrong with a record, in the schema's order (at most 100); empty when `encode` takes it."""
-        record = value if type(value) is dict else dict(value)
-        return find_faults(record, self.schema.document, self.schema.named)
+        try:
+            return find_faults(_plain(value), self.schema.document, self.schema.named)
+        except TypeError:
+            return [Fault("", "value_wrong_type", shape(value))]
 
     def encode(self, value: Mapping[str, Any]) -> bytes:
         """The record's Avro bytes, the same as fastavro's.
@@ -39,7 +42,7 @@ class Codec:
             Invalid: `record_malformed` at the path of the first fault, `fault` its code.
         """
         try:
-            return self._write(value if type(value) is dict else dict(value))
+            return self._write(value if type(value) is dict else _plain(value))
         except REFUSALS:
             pass
         faults = self.faults(value)
@@ -72,6 +75,12 @@ def resolver(writer: Schema, reader: Schema) -> Callable[[bytes], dict[str, Any]
             raise Invalid("record_unresolvable", writer=writer.fingerprint, reader=reader.fingerprint) from None
 
     return resolve
+
+
+def _plain(value: object) -> dict[Any, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError
+    return dict(value)
 
 
 def _decoded(read: Read, body: bytes) -> dict[str, Any]:

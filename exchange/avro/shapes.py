@@ -43,8 +43,13 @@ def shape(value: object) -> str:
             return "other"
 
 
-def shapes(record: Mapping[str, object], known: Mapping[str, object]) -> dict[str, str]:
-    """The shape of each top-level field that the schema knows, in the schema's order; `?` counts the others."""
+def shapes(record: object, known: Mapping[str, object]) -> dict[str, str]:
+    """The shape of each top-level field that the schema knows, in the schema's order; `?` counts the others.
+
+    Empty for what is no record at all.
+    """
+    if not isinstance(record, Mapping):
+        return {}
     found = {name: shape(record[name]) for name in list(known)[:_MAX_FIELDS] if name in record}
     if unknown := len(record.keys() - known.keys()):
         found["?"] = f"fields:{unknown}"

@@ -6,7 +6,6 @@ secrets are out of scope, Art. 3).
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import Any, Final
 
 from exchange.avro.kinds import kind
@@ -71,11 +70,11 @@ def from_document(document: object) -> Contract:
     def place(keys: Keys) -> str:
         return ".".join(("contract", *keys))
 
-    listed = document.get("schemas") if isinstance(document, dict) else None
-    if listed is not None and (not isinstance(listed, list) or not 1 <= len(listed) <= MAX_VERSIONS):
+    listed = document.get("schemas", ()) if isinstance(document, Mapping) else ()
+    if listed != () and (not isinstance(listed, list) or not 1 <= len(listed) <= MAX_VERSIONS):
         expected = f"a list of 1 to {MAX_VERSIONS} schemas"
         raise Invalid("contract_value_wrong", where=place(("schemas",)), key="schemas", expected=expected)
-    schemas = [schema_of(item, where=place(("schemas", str(i)))) for i, item in enumerate(listed or ())]
+    schemas = [schema_of(item, where=place(("schemas", str(i)))) for i, item in enumerate(listed)]
     return check_contract(document, schemas, place)
 
 
@@ -86,7 +85,7 @@ def check_contract(document: object, schemas: Sequence[Schema], place: Place) ->
         Invalid: the first breach: `contract_secret`, `contract_key_unknown`, `contract_key_missing`,
             `contract_value_wrong`, `contract_text_too_long`, `name_malformed`, `contract_subject_wrong`,
             `contract_field_missing`, `contract_field_unknown`, `contract_condition_missing`,
-            `contract_legal_basis_missing`, `contract_unconditional_sensitive`, `contract_incompatible`.
+            `contract_legal_basis_missing`, `contract_unconditional_sensitive`, `contract_versions_incompatible`.
     """
     rules = _Rules(place)
     top = rules.mapping(document, "", ())
@@ -250,10 +249,12 @@ def _first(fields: Mapping[str, FieldTerms], classes: Collection[str]) -> str:
 
 
 def _versions(schemas: Sequence[Schema], place: Place) -> None:
-    for version, (old, new) in enumerate(pairwise(schemas), 2):
-        reasons = incompatibilities(old, new)
-        if old == new:
-            reasons = ["it is the same as the version before"]
-        if reasons:
-            where = place(("schemas", str(version - 1)))
-            raise Invalid("contract_incompatible", where=where, version=version, reasons="; ".join(reasons[:5]))
+    """Each version reads what any before it wrote: old records stay in the log and are read with the newest."""
+    for later, new in enumerate(schemas):
+        for earlier, old in enumerate(schemas[:later], 1):
+            reasons = ["it is the same schema"] if old == new else incompatibilities(old, new)
+            if reasons:
+                where = place(("schemas", str(later)))
+                raise Invalid(
+                    "contract_versions_incompatible", where=where, earlier=earlier, fault="; ".join(reasons[:5])
+                )
