@@ -1,0 +1,111 @@
+"""A view as an Arrow IPC stream. pyarrow is an extra, imported only when Arrow is asked for.
+
+int 32, long 64, float 32, double 64, boolean, string and enum as utf8, bytes as binary, fixed as fixed-size binary,
+date32, timestamps with zone UTC in ms or us, decimal128, record as struct, array as list, map as map; a union of
+several branches as its JSON text. The metadata has the view's Avro schema (`avro.schema`) and `exchange.plan`.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from exchange.avro.kinds import Avro, Named, branches, kind, logical, resolve
+from exchange.avro.schema import Schema
+from exchange.errors import Invalid
+from exchange.names import canonical
+from exchange.view.plain import Plain, plain
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def write_arrow(schema: Schema, batches: Iterable[Sequence[Mapping[str, Any]]], stream: BinaryIO) -> None:
+    """Writes the stream, one record batch for each batch.
+
+    Raises:
+        Invalid: `view_arrow_missing` when pyarrow is not installed.
+    """
+    try:
+        import pyarrow as pa
+    except ImportError:
+        raise Invalid("view_arrow_missing") from None
+    kinds = {entry["name"]: _arrow_type(pa, entry["type"], schema.named) for entry in schema.document["fields"]}
+    metadata = {"avro.schema": canonical(schema.document), "exchange.plan": schema.document.get("exchange.plan", "")}
+    arrow = pa.schema([pa.field(name, *found) for name, found in kinds.items()], metadata=metadata)
+    convert = _prepare(schema.document, schema.named)
+    with pa.ipc.new_stream(stream, arrow) as writer:
+        for values in batches:
+            rows = list(values) if convert is None else [convert(value) for value in values]
+            writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=arrow))
+
+
+def _arrow_type(pa: Any, avro: Avro, named: Named) -> "tuple[pa.DataType, bool]":  # noqa: ANN401  the module itself
+    """The Arrow type, and whether it may be null."""
+    options, nullable = branches(resolve(avro, named))
+    if len(options) > 1:
+        return pa.string(), nullable
+    plain_type = resolve(options[0], named)
+    return _single(pa, plain_type, named), nullable
+
+
+def _single(pa: Any, avro: Avro, named: Named) -> "pa.DataType":  # noqa: ANN401  the module itself
+    match kind(avro):
+        case "record":
+            return pa.struct(
+                [pa.field(entry["name"], *_arrow_type(pa, entry["type"], named)) for entry in avro["fields"]]
+            )
+        case "array":
+            return pa.list_(pa.field("item", *_arrow_type(pa, avro["items"], named)))
+        case "map":
+            return pa.map_(pa.string(), pa.field("value", *_arrow_type(pa, avro["values"], named)))
+        case "fixed" if not logical(avro):
+            return pa.binary(avro["size"])
+        case word:
+            return _leaf(pa, avro, logical(avro) or word)
+
+
+def _leaf(pa: Any, avro: Avro, word: str) -> "pa.DataType":  # noqa: ANN401  the module itself
+    if word == "decimal":
+        return pa.decimal128(avro["precision"], avro.get("scale", 0))
+    makers: dict[str, Callable[[], Any]] = {
+        "boolean": pa.bool_,
+        "int": pa.int32,
+        "long": pa.int64,
+        "float": pa.float32,
+        "double": pa.float64,
+        "bytes": pa.binary,
+        "string": pa.string,
+        "enum": pa.string,
+        "date": pa.date32,
+        "timestamp-millis": lambda: pa.timestamp("ms", "UTC"),
+        "timestamp-micros": lambda: pa.timestamp("us", "UTC"),
+    }
+    return makers[word]()
+
+
+def _prepare(avro: Avro, named: Named) -> Plain | None:
+    """Makes maps lists of pairs and unions JSON text, as pyarrow wants them; None where nothing is to be done."""
+    options, _ = branches(resolve(avro, named))
+    if len(options) > 1:
+        convert = plain(avro, named)
+        return lambda value: None if value is None else json.dumps(convert(value) if convert else value)
+    plain_type = resolve(options[0], named)
+    match kind(plain_type):
+        case "record":
+            steps = {entry["name"]: _prepare(entry["type"], named) for entry in plain_type["fields"]}
+            changed = {name: step for name, step in steps.items() if step is not None}
+            if not changed:
+                return None
+            return lambda value: None if value is None else {**value, **_applied(changed, value)}
+        case "array":
+            item = _prepare(plain_type["items"], named)
+            return item and (lambda items: None if items is None else [item(one) for one in items])
+        case "map":
+            held = _prepare(plain_type["values"], named) or (lambda one: one)
+            return lambda items: None if items is None else [(key, held(one)) for key, one in items.items()]
+        case _:
+            return None
+
+
+def _applied(steps: Mapping[str, Plain], value: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: step(value[name]) for name, step in steps.items()}

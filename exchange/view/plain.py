@@ -1,0 +1,96 @@
+"""Values of Avro types as JSON has them, for JSON lines and for cells of CSV.
+
+| Avro | JSON |
+|---|---|
+| date | `"2026-12-31"` |
+| timestamp-millis, -micros | `"2026-12-31T08:00:00.000Z"`, three or six digits, always UTC |
+| decimal | a string with all its places, `"560.50"` |
+| bytes, fixed | a string, base64 (RFC 4648, padded) |
+| others | as they are; an integer keeps all its digits |
+"""
+
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from exchange.avro.kinds import Avro, Named, branches, kind, logical, resolve
+
+Plain = Callable[[Any], Any]
+
+
+def plain(avro: Avro, named: Named) -> Plain | None:
+    """The function from values of a type to JSON values; None where they are the same."""
+    options, nullable = branches(resolve(avro, named))
+    if len(options) > 1:
+        return _union([resolve(option, named) for option in options])
+    made = _single(resolve(options[0], named), named)
+    if made is None or not nullable:
+        return made
+    return lambda value: None if value is None else made(value)
+
+
+def _single(avro: Avro, named: Named) -> Plain | None:
+    match kind(avro):
+        case "record":
+            return _record(avro, named)
+        case "array":
+            item = plain(avro["items"], named)
+            return None if item is None else lambda items: [item(one) for one in items]
+        case "map":
+            found = plain(avro["values"], named)
+            return None if found is None else lambda items: {key: found(one) for key, one in items.items()}
+        case word:
+            return _LEAVES.get(logical(avro) or word)
+
+
+def _record(avro: Mapping[str, Any], named: Named) -> Plain | None:
+    steps = [(entry["name"], plain(entry["type"], named)) for entry in avro["fields"]]
+    if all(step is None for _, step in steps):
+        return None
+
+    def apply(record: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: record[name] if step is None else step(record[name]) for name, step in steps}
+
+    return apply
+
+
+def _union(options: list[Avro]) -> Plain:
+    """By the type of the value; what a branch holds inside is made plain without its type."""
+    millis = all(logical(option) != "timestamp-micros" for option in options)
+
+    def apply(value: Any) -> Any:  # noqa: ANN401  any value of the union
+        if isinstance(value, dict):
+            return {key: apply(one) for key, one in value.items()}
+        if isinstance(value, list):
+            return [apply(one) for one in value]
+        if isinstance(value, datetime):
+            return _moment(value, "milliseconds" if millis else "microseconds")
+        made = _BY_TYPE.get(type(value))
+        return value if made is None else made(value)
+
+    return apply
+
+
+def _moment(value: datetime, precision: str) -> str:
+    return value.replace(tzinfo=None).isoformat(timespec=precision) + "Z"
+
+
+def _decimal(value: Decimal) -> str:
+    return format(value, "f")
+
+
+def _base64(value: bytes) -> str:
+    return b64encode(value).decode("ascii")
+
+
+_BY_TYPE: Final[Mapping[type, Plain]] = {date: date.isoformat, Decimal: _decimal, bytes: _base64}
+_LEAVES: Final[Mapping[str, Plain]] = {
+    "date": date.isoformat,
+    "timestamp-millis": lambda value: _moment(value, "milliseconds"),
+    "timestamp-micros": lambda value: _moment(value, "microseconds"),
+    "decimal": _decimal,
+    "bytes": _base64,
+    "fixed": _base64,
+}
