@@ -1,0 +1,283 @@
+"""The audit log as the rest of the exchange sees it: entries in, receipts out, and reading what is published."""
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from exchange.audit import tiles
+from exchange.audit.entries import Entry, Receipt, decode, encode
+from exchange.audit.note import Signer, check_origin, vkey
+from exchange.audit.schemas import KINDS, kind_of, parse_schema
+from exchange.audit.sequencer import Committed, Sequencer, first_head, read_file, tile_hashes
+from exchange.audit.store import AuditStore, Head, Row
+from exchange.errors import ExchangeError, Invalid, Refused, Tampered, Unavailable
+from exchange.names import canonical
+from exchange.signing.merkle import leaf_hash
+
+WAIT_S: Final = 5.0
+_POLL_S: Final = 0.2  # for rows that came in other transactions and that nobody waits for
+_REMEMBERED: Final = 20_000  # outcomes kept in memory; older ones are looked up
+
+
+@dataclass(slots=True)
+class _Slot:
+    """Where the outcome of an entry will lie."""
+
+    ready: threading.Event = field(default_factory=threading.Event)
+    outcome: tuple[int, int] | Mapping[str, object] | None = None  # (index, time), or why it was refused
+
+
+def create(store: AuditStore, origin: str, key: Signer, now_ns: Callable[[], int]) -> str:
+    """Makes an empty log and its verifier key, which it returns. Nothing else makes one.
+
+    Raises:
+        Invalid: `audit_exists`; `audit_key_malformed` for an origin with white space or a plus sign.
+    """
+    head = first_head(check_origin(origin), key, now_ns())
+    store.begin(head)
+    store.publish(head.checkpoint)
+    # A crash between the two: opening the log publishes the checkpoint of the lock row.
+    return vkey(origin, key.public)
+
+
+class AuditLog:
+    """The log, open, with its sequencer's thread. Any thread may use it.
+
+    Opening recovers: it raises `Unavailable("audit_missing")` and `Tampered` as `Sequencer` does. After any fault of
+    the sequencer (disk, clock, a second sequencer) every call is `Unavailable("audit_stopped")` until the log is
+    opened anew: nothing is ever signed from memory again.
+    """
+
+    def __init__(self, store: AuditStore, key: Signer, now_ns: Callable[[], int]) -> None:
+        self._store = store
+        self._sequencer = Sequencer(store, key, now_ns)
+        self._published: Head = self._sequencer.head
+        self._epochs: Mapping[str, int] = dict(self._sequencer.epochs)
+        self._schemas = {kind_of(kind).prefix: kind_of(kind).parsed for kind in KINDS}
+        self._stopped: str | None = None
+        self._lock = threading.Lock()
+        self._slots: dict[bytes, _Slot] = {}
+        self._outcomes: OrderedDict[bytes, tuple[int, int] | Mapping[str, object]] = OrderedDict()
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="audit-sequencer", daemon=True)
+        self._thread.start()
+
+    def add(self, connection: Connection, entry: Entry) -> None:
+        """Puts the entry into the log's outbox inside the caller's SQL transaction. `wait` after the commit.
+
+        Raises:
+            Invalid: as `encode`; `audit_id_reused` for an id that stands for another entry.
+        """
+        self._check_running()
+        self._store.add(connection, _row(entry))
+
+    def submit(self, entries: Sequence[Entry]) -> None:
+        """Puts the entries into the outbox in one transaction, durable on return: they will be in the log.
+
+        The same id with an equal entry changes nothing. Raises as `add`; then none of them is stored.
+        """
+        self._check_running()
+        rows = [_row(entry) for entry in entries]
+        with self._lock:
+            fresh = [row.id for row in rows if row.id not in self._slots and row.id not in self._outcomes]
+            self._slots.update((entry_id, _Slot()) for entry_id in fresh)
+        try:
+            before = self._store.submit(rows)
+        except ExchangeError:
+            self._forget(fresh)
+            raise
+        self._forget(before)  # `wait` looks up what became of these
+        self._wake.set()
+
+    def wait(self, entry_id: bytes, timeout_s: float = WAIT_S) -> Receipt:
+        """Returns when the entry is in a published checkpoint: only then may what it speaks of happen.
+
+        Waiting again, or later, gives the same index and time, and a checkpoint that covers it.
+
+        Raises:
+            Refused: `epoch_behind`: the entry is not in the log and never will be under this id.
+            Unavailable: `audit_unavailable` after `timeout_s`: wait again, or send the same entry again;
+                `audit_stopped`.
+            Invalid: `audit_entry_unknown` for an id that was never submitted (or its transaction not committed).
+        """
+        self._check_running()
+        with self._lock:
+            outcome, slot = self._outcomes.get(entry_id), self._slots.get(entry_id)
+            known = outcome is not None or slot is not None
+            if not known:
+                slot = self._slots[entry_id] = _Slot()
+        if not known:
+            outcome = self._settled(entry_id)  # after the slot is there: what comes later will fill it
+            self._wake.set()
+        if outcome is None and slot is not None:
+            slot.ready.wait(timeout_s)
+            outcome = slot.outcome
+        if outcome is None:
+            self._check_running()
+            raise Unavailable("audit_unavailable", seconds=timeout_s)
+        return self._receipt(outcome)
+
+    def append(self, entry: Entry, timeout_s: float = WAIT_S) -> Receipt:
+        """`submit` and `wait`."""
+        self.submit([entry])
+        return self.wait(entry.id, timeout_s)
+
+    @property
+    def size(self) -> int:
+        """The number of entries under the published checkpoint."""
+        self._check_running()
+        return self._published.size
+
+    @property
+    def origin(self) -> str:
+        """The log's name."""
+        return self._published.origin
+
+    def checkpoint(self) -> bytes:
+        """The published checkpoint, a signed note."""
+        self._check_running()
+        return self._published.checkpoint
+
+    def epochs(self) -> Mapping[str, int]:
+        """Every epoch that entries of the log have raised, with its value."""
+        self._check_running()
+        return self._epochs
+
+    def entry(self, index: int) -> tuple[str, dict[str, Any]]:
+        """Kind and body of a published entry; `Invalid("audit_entry_unknown")` beyond the published size."""
+        for _, kind, body in self.entries(index, index + 1):
+            return kind, body
+        raise Invalid("audit_entry_unknown", entry=index)
+
+    def entries(self, start: int, stop: int) -> Iterator[tuple[int, str, dict[str, Any]]]:
+        """Published entries from `start` to before `stop`, in order: (index, kind, body)."""
+        for index, leaf in self._leaves(max(start, 0), min(stop, self.size)):
+            yield index, *self._decoded(leaf)
+
+    def proof(self, index: int, size: int | None = None) -> list[bytes]:
+        """The inclusion proof of an entry in the tree of `size` (default: the published one)."""
+        size = self.size if size is None else size
+        if not 0 <= index < size <= self.size:
+            raise Invalid("audit_entry_unknown", entry=index)
+        return tiles.inclusion(index, size, self._tile)
+
+    def consistency(self, old: int, new: int | None = None) -> list[bytes]:
+        """The consistency proof between two sizes of the log (default: to the published one)."""
+        new = self.size if new is None else new
+        if not 0 <= old <= new <= self.size:
+            raise Invalid("audit_entry_unknown", entry=old)
+        return tiles.consistency(old, new, self._tile)
+
+    def evidence(self, index: int) -> bytes:
+        """The C2SP tlog-proof of one entry under the published checkpoint: what an auditor keeps."""
+        head = self._published
+        return tiles.proof_text(index, self.proof(index, head.size), head.checkpoint)
+
+    def close(self) -> None:
+        """Ends the sequencer after the commit it is at. What was submitted waits for the next start."""
+        self._stop("closed")
+        self._wake.set()
+        self._thread.join()
+        self._store.close()
+
+    def _run(self) -> None:
+        cause = "a fault in the sequencer"
+        try:
+            while self._stopped is None:
+                committed = self._sequencer.commit()
+                if committed is None:
+                    self._wake.wait(_POLL_S)
+                    self._wake.clear()
+                else:
+                    self._resolve(committed)
+        except ExchangeError as error:
+            cause = str(error.facts.get("cause", error))
+        except OSError as error:
+            cause = f"disk: {error.strerror or type(error).__name__}"
+        finally:
+            self._stop(cause)
+
+    def _resolve(self, committed: Committed) -> None:
+        at_ns = committed.head.committed_ns
+        outcomes: dict[bytes, tuple[int, int] | Mapping[str, object]] = dict(committed.refused)
+        outcomes.update({entry_id: (index, at_ns) for entry_id, index in committed.indexes.items()})
+        self._published, self._epochs = committed.head, dict(self._sequencer.epochs)
+        with self._lock:
+            self._outcomes.update(outcomes)
+            while len(self._outcomes) > _REMEMBERED:
+                self._outcomes.popitem(last=False)
+            slots = [(self._slots.pop(entry_id, None), outcome) for entry_id, outcome in outcomes.items()]
+        for slot, outcome in slots:
+            if slot is not None:
+                slot.outcome = outcome
+                slot.ready.set()
+
+    def _stop(self, cause: str) -> None:
+        with self._lock:
+            self._stopped = self._stopped or cause
+            slots, self._slots = list(self._slots.values()), {}
+        for slot in slots:
+            slot.ready.set()
+
+    def _check_running(self) -> None:
+        if self._stopped is not None:
+            raise Unavailable("audit_stopped", cause=self._stopped)
+
+    def _forget(self, ids: Sequence[bytes]) -> None:
+        with self._lock:
+            for entry_id in ids:
+                self._slots.pop(entry_id, None)
+
+    def _settled(self, entry_id: bytes) -> tuple[int, int] | Mapping[str, object] | None:
+        """The outcome by the outbox's word; None while the entry waits for its checkpoint."""
+        self._check_running()
+        known = self._store.known(entry_id)
+        if known is None:
+            self._forget([entry_id])
+            raise Invalid("audit_entry_unknown", entry=entry_id.hex())
+        if known.refused is not None:
+            facts: Mapping[str, object] = json.loads(known.refused)
+            return facts
+        if known.index is None or known.committed_ns is None or known.index >= self._published.size:
+            return None
+        return known.index, known.committed_ns
+
+    def _receipt(self, outcome: tuple[int, int] | Mapping[str, object]) -> Receipt:
+        if not isinstance(outcome, tuple):
+            raise Refused("epoch_behind", where="", **outcome)
+        head = self._published
+        return Receipt(outcome[0], head.size, head.checkpoint, outcome[1])
+
+    def _tile(self, level: int, n: int) -> list[bytes]:
+        return tile_hashes(self._store, level, n, self._published.size)
+
+    def _leaves(self, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
+        while start < stop:
+            n = start // tiles.WIDTH
+            size = self._published.size
+            width = tiles.width_at(None, n, size)
+            bundle = read_file(self._store, None, n, size)
+            leaves = tiles.unframe(bundle, width, tiles.path(None, n, width))
+            until = min(stop, n * tiles.WIDTH + width)
+            yield from zip(range(start, until), leaves[start % tiles.WIDTH :], strict=False)
+            start = until
+
+    def _decoded(self, leaf: bytes) -> tuple[str, dict[str, Any]]:
+        if leaf[:8] not in self._schemas:  # written by another version of this program
+            index = self._store.schemas().get(leaf[:8])
+            if index is None:
+                raise Tampered("audit_leaf_undecodable", detail="no schema entry for its prefix")
+            prefix, parsed = parse_schema(self.entry(index)[1]["text"])
+            self._schemas[prefix] = parsed
+        return decode(leaf, self._schemas)
+
+
+def _row(entry: Entry) -> Row:
+    leaf = encode(entry)
+    raises, rests_on = (canonical(dict(one)).decode() if one else None for one in (entry.raises, entry.rests_on))
+    return Row(entry.id, leaf_hash(leaf), leaf, entry.kind, raises, rests_on)

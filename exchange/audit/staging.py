@@ -1,0 +1,51 @@
+"""The staged bundle: every file of one commit, durable before the commit, applied after it, by one function.
+
+Form: the line `exchange.staged/1`, a line of JSON `{"files": [[path, length, sha256], …], "old": n, "size": n}`, then
+the files' bytes one after another.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Final
+
+from exchange.errors import Tampered
+from exchange.names import canonical
+
+_MAGIC: Final = b"exchange.staged/1\n"
+
+
+def name_of(size: int, root: bytes) -> str:
+    """The name of the bundle that leads to this checkpoint."""
+    return f"{size}-{root.hex()}"
+
+
+def pack(old: int, size: int, files: Mapping[str, bytes]) -> bytes:
+    """The bundle of the files that are new between two sizes."""
+    table = [[path, len(data), hashlib.sha256(data).hexdigest()] for path, data in files.items()]
+    header = canonical({"files": table, "old": old, "size": size})
+    return b"".join((_MAGIC, header, b"\n", *files.values()))
+
+
+def unpack(bundle: bytes, name: str) -> dict[str, bytes]:
+    """The files of a bundle, each with the hash that it was staged with.
+
+    Raises:
+        Tampered: `audit_log_damaged`: cut off, changed, or not a bundle.
+    """
+    broken = Tampered("audit_log_damaged", where=f"staging/{name}", detail="the staged bundle was changed")
+    magic, header, body = [*bundle.split(b"\n", 2), b"", b""][:3]
+    try:
+        document = json.loads(header)
+        size, table = document["size"], [(str(path), int(length), digest) for path, length, digest in document["files"]]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise broken from None
+    files, at = {}, 0
+    for path, length, digest in table:
+        files[path] = body[at : at + length]
+        at += length
+        if hashlib.sha256(files[path]).hexdigest() != digest:
+            raise broken
+    if magic + b"\n" != _MAGIC or at != len(body) or str(size) != name.partition("-")[0]:
+        raise broken
+    return files
