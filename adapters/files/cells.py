@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
@@ -80,6 +81,9 @@ def fen(cell: str) -> int:
 
 def day(cell: str) -> date:
     """2026-01-03, 2026/1/3, 2026.1.3, 20260103, 2026年1月3日; else `cell_date_malformed`."""
+    if cell.isascii() and len(cell) == 10 and cell[4] == cell[7] == "-" and cell[:4].isdigit():
+        with suppress(ValueError):  # the common form, fast; whatever else it may be is judged below
+            return date.fromisoformat(cell)
     plain = identifiers.plain_number(cell)
     found = _DATE.fullmatch(plain) or _HAN_DATE.fullmatch(plain)
     if not found:

@@ -45,6 +45,7 @@ class Mapper:
         self._fixed = {**dict.fromkeys(sorted(config.absent)), **dict(sorted(config.constants.items()))}
         self._key = config.key
         self._salt = salt
+        self._encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=date.isoformat)
         self._width = headers.width
 
     def item(self, row: RawRow) -> Item:
@@ -78,8 +79,8 @@ class Mapper:
         return Item(content, content, Place(row.file, row.row, header), None, code, shape)
 
     def _digest(self, document: object) -> bytes:
-        text = json.dumps(document, ensure_ascii=False, separators=(",", ":"), default=date.isoformat)
-        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, key=self._salt).digest()
+        text = self._encoder.encode(document).encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(text, digest_size=16, key=self._salt).digest()
 
 
 def shape_of(text: str) -> str:
