@@ -100,13 +100,17 @@ def _read(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise Invalid("key_unreadable", where=str(path), detail=error.strerror) from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)  # of the open file, so that nobody can swap it after the look
         if not stat.S_ISREG(status.st_mode):
             raise Invalid("key_unreadable", where=str(path), detail="not a file")
         if status.st_mode & 0o077:
             raise Invalid("key_readable_by_others", where=str(path), command=f"chmod 600 {path}")
-        return file.read(_LARGEST_KEY_FILE)
+        return os.read(descriptor, _LARGEST_KEY_FILE)
+    except OSError as error:
+        raise Invalid("key_unreadable", where=str(path), detail=error.strerror) from error
+    finally:
+        os.close(descriptor)
 
 
 def _write(path: Path, content: bytes) -> None:
