@@ -21,8 +21,8 @@ _WORD: Final = re.compile(r"[A-Za-z_$][A-Za-z0-9_.$/-]{0,39}")
 _INT64: Final = 1 << 63
 
 
-def read_json(text: str | bytes, *, where: str) -> object:
-    """The JSON value of a text in UTF-8: no key twice, no NaN, not too deep.
+def read_json(text: str | bytes, *, where: str, most: int = MAX_VALUES) -> object:
+    """The JSON value of a text in UTF-8: no key twice, no NaN, not too deep, at most so many values.
 
     Raises:
         Invalid: `plan_json_malformed` with line and column, `plan_key_twice`, `plan_too_large`.
@@ -38,7 +38,7 @@ def read_json(text: str | bytes, *, where: str) -> object:
         raise Invalid("plan_key_twice", where=where, key=shown(str(error))) from None
     except ValueError:  # no UTF-8, NaN, or an integer of thousands of digits
         raise Invalid("plan_json_malformed", where=where, line=1, column=1) from None
-    bounded(value, where)
+    bounded(value, where, most)
     return value
 
 
@@ -58,7 +58,7 @@ def _no_constant(_name: str) -> None:
     raise ValueError
 
 
-def bounded(document: object, where: str) -> None:
+def bounded(document: object, where: str, most: int = MAX_VALUES) -> None:
     """Refuses a document deeper or larger than any honest one, without recursion of its own."""
     stack, seen = [(document, 1)], 0
     while stack:
@@ -72,8 +72,8 @@ def bounded(document: object, where: str) -> None:
         elif isinstance(value, list | tuple):
             children = value
         stack.extend((child, depth + 1) for child in children)
-        if seen + len(stack) > MAX_VALUES:
-            raise Invalid("plan_too_large", where=where, limit=f"{MAX_VALUES} values")
+        if seen + len(stack) > most:
+            raise Invalid("plan_too_large", where=where, limit=f"{most} values")
 
 
 def shown(name: object) -> str:

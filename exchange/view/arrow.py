@@ -6,8 +6,8 @@ several branches as its JSON text. The metadata has the view's Avro schema (`avr
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from exchange.avro.kinds import Avro, Named, branches, kind, logical, resolve
 from exchange.avro.schema import Schema
@@ -19,24 +19,39 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def write_arrow(schema: Schema, batches: Iterable[Sequence[Mapping[str, Any]]], stream: BinaryIO) -> None:
-    """Writes the stream, one record batch for each batch.
+def arrow_header(schema: Schema) -> bytes:
+    """The stream's first message, its schema.
 
     Raises:
         Invalid: `view_arrow_missing` when pyarrow is not installed.
     """
+    return bytes(_arrow_schema(_pyarrow(), schema).serialize())
+
+
+def arrow_body(schema: Schema, values: Sequence[Mapping[str, Any]]) -> bytes:
+    """One record batch as a message; a stream may end after any of them (no end marker is needed).
+
+    Raises:
+        Invalid: `view_arrow_missing` when pyarrow is not installed.
+    """
+    pa = _pyarrow()
+    convert = _prepare(schema.document, schema.named)
+    rows = list(values) if convert is None else [convert(value) for value in values]
+    return bytes(pa.RecordBatch.from_pylist(rows, schema=_arrow_schema(pa, schema)).serialize())
+
+
+def _pyarrow() -> Any:  # noqa: ANN401  the module itself
     try:
         import pyarrow as pa
     except ImportError:
         raise Invalid("view_arrow_missing") from None
+    return pa
+
+
+def _arrow_schema(pa: Any, schema: Schema) -> "pa.Schema":  # noqa: ANN401  the module itself
     kinds = {entry["name"]: _arrow_type(pa, entry["type"], schema.named) for entry in schema.document["fields"]}
     metadata = {"avro.schema": canonical(schema.document), "exchange.plan": schema.document.get("exchange.plan", "")}
-    arrow = pa.schema([pa.field(name, *found) for name, found in kinds.items()], metadata=metadata)
-    convert = _prepare(schema.document, schema.named)
-    with pa.ipc.new_stream(stream, arrow) as writer:
-        for values in batches:
-            rows = list(values) if convert is None else [convert(value) for value in values]
-            writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=arrow))
+    return pa.schema([pa.field(name, *found) for name, found in kinds.items()], metadata=metadata)
 
 
 def _arrow_type(pa: Any, avro: Avro, named: Named) -> "tuple[pa.DataType, bool]":  # noqa: ANN401  the module itself

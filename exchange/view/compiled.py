@@ -43,20 +43,21 @@ class View:
 
     def __init__(self, plan: Plan, dataset: Schema, schema: Schema, shown: Shown, parts: "Parts") -> None:
         self.plan, self.dataset, self.schema = plan, dataset, schema
-        self.codec = Codec(schema)
+        self.fingerprint, self.codec = schema.fingerprint, Codec(schema)
         self.unlike = parts.unlike
         self._holds, self._resolvers, self._mask = parts.holds, parts.resolvers, _mask_record(shown, parts.keys)
 
-    def apply(self, schema_id: int, bodies: Sequence[bytes], tags: Sequence[bytes]) -> Applied:
-        """The view of these records, written with the schema of this wire id; `tags[i]` is the subject's, or empty.
+    def apply(self, schema_ids: Sequence[int], bodies: Sequence[bytes], tags: Sequence[bytes]) -> Applied:
+        """The view of these records: of each the wire id it was written with, its Avro body, its subject's tag.
 
         Raises:
             Invalid: `view_writer_unknown` for a wire id that the view was not compiled for.
         """
-        resolve = self._resolvers.get(schema_id)
-        if resolve is None:
+        for schema_id in set(schema_ids) - self._resolvers.keys():
             raise Invalid("view_writer_unknown", schema_id=schema_id)
-        return self.judge([_resolved(resolve, body) for body in bodies], tags)
+        resolvers = self._resolvers
+        records = [_resolved(resolvers[one], body) for one, body in zip(schema_ids, bodies, strict=True)]
+        return self.judge(records, tags)
 
     def judge(self, records: Sequence[Record | None], tags: Sequence[bytes]) -> Applied:
         """The view of records of the plan's schema; None stands for one that cannot be read as such."""

@@ -13,73 +13,110 @@ exactly takes Avro, JSON lines or Arrow.
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from io import BytesIO
-from typing import Any, BinaryIO, Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, Literal, get_args
 
-from exchange.avro import container
+from exchange.avro.binary import zigzag
+from exchange.avro.container import MAGIC, SYNC_BYTES
 from exchange.avro.kinds import Avro, branches, kind, resolve
 from exchange.avro.schema import Schema
 from exchange.errors import Invalid
+from exchange.names import canonical
 from exchange.plan.shapes import shown
 from exchange.view.compiled import View
 from exchange.view.plain import Plain, plain
 
+Format = Literal["avro", "jsonl", "csv", "arrow"]
 Values = Sequence[Mapping[str, Any]]
-MEDIA_TYPES: Final = {
+FORMATS: Final = get_args(Format)
+MEDIA_TYPES: Final[Mapping[str, str]] = {
     "avro": "application/avro",
     "jsonl": "application/x-ndjson",
     "csv": "text/csv; charset=utf-8; header=present",
     "arrow": "application/vnd.apache.arrow.stream",
 }
-FORMATS: Final = tuple(MEDIA_TYPES)
+_BLOCK: Final = 256 * 1024
 _FORMULA: Final = re.compile(r"'*[=+\-@\t\r]")
 _QUOTED: Final = re.compile(r'[",\r\n]|^\s|\s$')
 
 
 def encode(view: View, values: Values, form: str) -> bytes:
-    """One batch of a view as a complete file of this format.
+    """A batch of a view as a whole file: its header and its body."""
+    return header(view, form) + body(view, values, form)
+
+
+def header(view: View, form: str) -> bytes:
+    """What a file of this format begins with, before the first body.
 
     Raises:
         Invalid: `view_format_unknown`; `view_arrow_missing` when pyarrow is not installed.
     """
-    stream = BytesIO()
-    write(view.schema, [values], form, stream)
-    return stream.getvalue()
+    return _WRITERS[_known(form)][0](view)
 
 
-def write(schema: Schema, batches: Iterable[Values], form: str, stream: BinaryIO) -> None:
-    """Batches of values of a view's schema as one file of this format; each batch is written before the next is asked.
+def body(view: View, values: Values, form: str) -> bytes:
+    """These values in this format; bodies one after the other, behind one header, are a file.
 
     Raises:
-        Invalid: as `encode`, before the first batch is asked for.
+        Invalid: as `header`.
     """
-    writer = _WRITERS.get(form)
-    if writer is None:
+    return _WRITERS[_known(form)][1](view, values)
+
+
+def _known(form: str) -> str:
+    if form not in _WRITERS:
         raise Invalid("view_format_unknown", name=shown(form), known=", ".join(FORMATS))
-    writer(schema, batches, stream)
+    return form
 
 
-def _write_avro(schema: Schema, batches: Iterable[Values], stream: BinaryIO) -> None:
-    container.write(stream, schema, (value for values in batches for value in values))
+def _avro_header(view: View) -> bytes:
+    meta = {"avro.codec": b"null", "avro.schema": canonical(view.schema.document)}
+    pairs = b"".join(_sized(key.encode()) + _sized(value) for key, value in meta.items())
+    return MAGIC + zigzag(len(meta)) + pairs + b"\0" + _sync(view)
 
 
-def _write_jsonl(schema: Schema, batches: Iterable[Values], stream: BinaryIO) -> None:
-    convert = plain(schema.document, schema.named) or _same
+def _avro_body(view: View, values: Values) -> bytes:
+    """Blocks of about 256 KiB, so that a reader of any size of file needs little memory."""
+    blocks, bodies, held = [], list[bytes](), 0
+    for value in values:
+        bodies.append(view.codec.encode(value))
+        held += len(bodies[-1])
+        if held >= _BLOCK:
+            blocks.append(_block(view, bodies))
+            bodies, held = [], 0
+    return b"".join([*blocks, *([_block(view, bodies)] if bodies else [])])
+
+
+def _block(view: View, bodies: list[bytes]) -> bytes:
+    return zigzag(len(bodies)) + _sized(b"".join(bodies)) + _sync(view)
+
+
+def _sync(view: View) -> bytes:
+    return bytes.fromhex(view.fingerprint[-2 * SYNC_BYTES :])
+
+
+def _sized(data: bytes) -> bytes:
+    return zigzag(len(data)) + data
+
+
+def _jsonl_body(view: View, values: Values) -> bytes:
+    convert = plain(view.schema.document, view.schema.named) or _same
     dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
-    stream.writelines("".join(dump(convert(value)) + "\n" for value in values).encode() for values in batches)
+    return "".join([dump(convert(value)) + "\n" for value in values]).encode()
 
 
 def _same(value: Any) -> Any:  # noqa: ANN401  a value as it came
     return value
 
 
-def _write_csv(schema: Schema, batches: Iterable[Values], stream: BinaryIO) -> None:
-    columns = list(_columns(schema.document, (), schema))
-    stream.write((",".join(".".join(path) for path, _ in columns) + "\r\n").encode())
-    for values in batches:
-        lines = (",".join([cell(_at(value, path)) for path, cell in columns]) for value in values)
-        stream.write("".join(line + "\r\n" for line in lines).encode())
+def _csv_header(view: View) -> bytes:
+    return (",".join(".".join(path) for path, _ in _columns(view.schema.document, (), view.schema)) + "\r\n").encode()
+
+
+def _csv_body(view: View, values: Values) -> bytes:
+    columns = list(_columns(view.schema.document, (), view.schema))
+    lines = [",".join([cell(_at(value, path)) for path, cell in columns]) + "\r\n" for value in values]
+    return "".join(lines).encode()
 
 
 def _columns(
@@ -131,15 +168,21 @@ def _text(text: str) -> str:
     return text
 
 
-def _write_arrow(schema: Schema, batches: Iterable[Values], stream: BinaryIO) -> None:
-    from exchange.view.arrow import write_arrow
+def _arrow_header(view: View) -> bytes:
+    from exchange.view.arrow import arrow_header
 
-    write_arrow(schema, batches, stream)
+    return arrow_header(view.schema)
 
 
-_WRITERS: Final[Mapping[str, Callable[[Schema, Iterable[Values], BinaryIO], None]]] = {
-    "avro": _write_avro,
-    "jsonl": _write_jsonl,
-    "csv": _write_csv,
-    "arrow": _write_arrow,
+def _arrow_body(view: View, values: Values) -> bytes:
+    from exchange.view.arrow import arrow_body
+
+    return arrow_body(view.schema, values)
+
+
+_WRITERS: Final[Mapping[str, tuple[Callable[[View], bytes], Callable[[View, Values], bytes]]]] = {
+    "avro": (_avro_header, _avro_body),
+    "jsonl": (lambda _: b"", _jsonl_body),
+    "csv": (_csv_header, _csv_body),
+    "arrow": (_arrow_header, _arrow_body),
 }
