@@ -1,0 +1,113 @@
+"""The embedded policy engine: regorus in a worker process (`worker.py`)."""
+
+import json
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from time import monotonic
+from typing import Any, Final
+
+from exchange.errors import Invalid, Refused
+from exchange.names import canonical
+from exchange.policy.supervised import UNDEFINED, Lost, SupervisedEngine, missing, open_still, parsed
+
+START_S: Final = 10.0  # for starting and loading, which no question's deadline counts
+MAX_FRAME: Final = 2 << 20
+_WORKER: Final = Path(__file__).with_name("worker.py")
+# regorus's allocator (mimalloc) reserves 1 GiB at once unless told otherwise, which the worker's limit would refuse.
+_ENVIRONMENT: Final = {"MIMALLOC_ARENA_RESERVE": "64MiB"}
+_HEAD: Final = struct.Struct(">I1s")
+
+
+class RegorusEngine(SupervisedEngine):
+    """A `PolicyEngine` on regorus. The first `load` starts the worker; `close` ends it."""
+
+    def __init__(self, deadline_s: float = 0.1) -> None:
+        super().__init__(_Worker, deadline_s)
+
+
+class _Worker:
+    """One worker process. A socket pair, unlike a pipe, lets every send and receive have a deadline."""
+
+    def __init__(self, texts: Mapping[str, str], codes: Mapping[str, Any]) -> None:
+        self._socket, theirs = socket.socketpair()
+        try:
+            self._process = _spawn(theirs)
+            kind, body = self._call(b"L", canonical({"modules": texts, "codes": codes}), START_S)
+        except OSError as error:
+            self._socket.close()
+            raise missing("regorus", error.strerror or type(error).__name__) from None
+        except Lost:
+            self._abandon()
+            raise
+        finally:
+            theirs.close()
+        if kind == b"E":
+            self.stop()
+            said = json.loads(body)
+            raise Invalid("policy_unparsable", where=said["where"], detail=said["detail"])
+
+    def alive(self) -> bool:
+        """Whether the worker was still there a moment ago."""
+        return open_still(self._socket)
+
+    def ask(self, question: bytes, deadline_s: float) -> object:
+        """The JSON answer, or `UNDEFINED`."""
+        return _answer(*self._call(b"Q", question, deadline_s))
+
+    def rule(self, name: str, deadline_s: float) -> object:
+        """The same for a rule by its full name."""
+        return _answer(*self._call(b"R", name.encode("ascii"), deadline_s))
+
+    def stop(self) -> None:
+        """Kills the process and waits for its end."""
+        self._socket.close()
+        self._process.kill()
+        self._process.wait()
+
+    def _abandon(self) -> None:
+        ended = self._process.poll()
+        self.stop()
+        if ended == 1:  # Python's own end: the worker could not import regorus
+            raise missing("regorus", "import") from None
+
+    def _call(self, kind: bytes, body: bytes, deadline_s: float) -> tuple[bytes, bytes]:
+        until = monotonic() + deadline_s
+        try:
+            self._socket.settimeout(deadline_s)
+            self._socket.sendall(_HEAD.pack(len(body), kind) + body)
+            length, answer = _HEAD.unpack(self._receive(_HEAD.size, until))
+            if length > MAX_FRAME:
+                raise Lost("answer_too_large")
+            return answer, self._receive(length, until)
+        except TimeoutError:
+            raise Lost("deadline") from None
+        except OSError:
+            raise Lost("crashed") from None
+
+    def _receive(self, length: int, until: float) -> bytes:
+        data = bytearray()
+        while len(data) < length:
+            self._socket.settimeout(max(until - monotonic(), 0.000_001))
+            part = self._socket.recv(length - len(data))
+            if not part:
+                raise Lost("crashed")
+            data += part
+        return bytes(data)
+
+
+def _spawn(theirs: socket.socket) -> "subprocess.Popen[bytes]":
+    """The worker with an environment that holds nothing of ours; what it prints goes nowhere, for it may show a question."""
+    command = [sys.executable, "-I", str(_WORKER)]
+    end, nowhere = theirs.fileno(), subprocess.DEVNULL
+    return subprocess.Popen(command, stdin=end, stdout=end, stderr=nowhere, env=_ENVIRONMENT, cwd="/")
+
+
+def _answer(kind: bytes, body: bytes) -> object:
+    if kind == b"E":
+        said = json.loads(body)
+        raise Refused("policy_error", where=said["where"], detail=said["detail"])
+    return UNDEFINED if kind == b"U" else parsed(body)
