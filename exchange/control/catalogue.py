@@ -45,7 +45,7 @@ def submit(command: commands.SubmitContract, actor: Principal, model: Model, _no
     if former is not None:
         need_department(actor, former.department)
         _same_subject(contract, former)
-    _compatible(contract, former)
+        _same_schemas(contract, former)
     body = canonical(contract.to_document())
     return Decision(_events(contract, model), contract.dataset, documents={contract.digest: body})
 
@@ -55,19 +55,11 @@ def _same_subject(contract: "Contract", former: Dataset) -> None:
         raise Invalid("contract_subject_changed", where=contract.dataset, path=former.subject_path)
 
 
-def _compatible(contract: "Contract", former: Dataset | None) -> None:
-    """Old versions stay as they are, and records of any of them are readable with every later one."""
-    from exchange.contracts.compatibility import incompatibilities
-
-    known = [schema.fingerprint for schema in former.schemas] if former else []
+def _same_schemas(contract: "Contract", former: Dataset) -> None:
+    """Versions once accepted stay as they are. That later ones read their records, `Contract` has checked."""
+    known = [schema.fingerprint for schema in former.schemas]
     if [schema.fingerprint for schema in contract.schemas[: len(known)]] != known:
         raise Invalid("contract_schemas_changed", where=contract.dataset, versions=len(known))
-    for later, new in enumerate(contract.schemas):
-        for earlier, old in enumerate(contract.schemas[:later]):
-            faults = incompatibilities(old, new) if later >= len(known) else []
-            if faults:
-                place = f"{contract.dataset} v{later + 1}"
-                raise Invalid("contract_incompatible", where=place, earlier=earlier + 1, fault=str(faults[0])[:300])
 
 
 def _events(contract: "Contract", model: Model) -> list[NewEvent]:

@@ -220,31 +220,31 @@ class Model:
     versions: Mapping[str, int] = field(default_factory=dict)
     codes: Mapping[str, Any] = field(default_factory=dict)
 
-    def dataset(self, name: str) -> Dataset:
+    def dataset(self, name: object) -> Dataset:
         """That dataset; else `Invalid("unknown_dataset")` with the nearest name there is."""
         return _find(self.datasets, name, "unknown_dataset")
 
-    def case(self, case_id: str, department: str) -> Case:
+    def case(self, case_id: object, department: str) -> Case:
         """That case, when this department may use it; else `Invalid("unknown_case")`: others are not told of it."""
-        found = self.cases.get(case_id)
+        found = self.cases.get(case_id) if isinstance(case_id, str) else None
         if found is not None and department in found.departments:
             return found
         usable = [case.id for case in self.cases.values() if department in case.departments]
-        raise Invalid("unknown_case", name=shown(case_id), nearest=nearest(case_id, usable) or "-")
+        raise Invalid("unknown_case", name=shown(case_id), nearest=nearest(shown(case_id), usable) or "-")
 
     def agreements_for(self, consumer: str, dataset: str) -> tuple[Agreement, ...]:
         """Every agreement of this consumer for this dataset, whatever its status, oldest first."""
         return tuple(self.agreements[one] for one in self.agreement_index.get((consumer, dataset), ()))
 
-    def agreement(self, agreement_id: str) -> Agreement:
+    def agreement(self, agreement_id: object) -> Agreement:
         """That agreement; else `Invalid("unknown_agreement")`."""
         return _find(self.agreements, agreement_id, "unknown_agreement")
 
-    def principal(self, principal_id: str) -> Principal:
+    def principal(self, principal_id: object) -> Principal:
         """That account; else `Invalid("unknown_principal")`."""
         return _find(self.principals, principal_id, "unknown_principal")
 
-    def department(self, department_id: str) -> Department:
+    def department(self, department_id: object) -> Department:
         """That department; else `Invalid("unknown_department")`."""
         return _find(self.departments, department_id, "unknown_department")
 
@@ -268,8 +268,7 @@ class Model:
         return principal
 
 
-def _find(known: Mapping[str, T], name: str, code: str) -> T:
-    found = known.get(name)
-    if found is None:
-        raise Invalid(code, name=shown(name), nearest=nearest(name, known) or "-")
-    return found
+def _find(known: Mapping[str, T], name: object, code: str) -> T:
+    if isinstance(name, str) and name in known:
+        return known[name]
+    raise Invalid(code, name=shown(name), nearest=nearest(shown(name), known) or "-")

@@ -44,9 +44,9 @@ def bootstrap(command: commands.Bootstrap, model: Model, now_ns: int) -> Decisio
 def add_department(command: commands.AddDepartment, actor: Principal, model: Model, _now_ns: int) -> Decision:
     """By the sharing authority; both parents exist already, so that no tree has a circle."""
     need_role(actor, "sharing_authority")
-    parents = {one for one in (command.region_parent, command.line_parent) if one is not None}
-    for parent in parents:
-        model.department(parent)
+    for parent in (command.region_parent, command.line_parent):
+        if parent is not None:
+            model.department(parent)
     return Decision([_department(command, model)], command.id)
 
 
@@ -146,7 +146,7 @@ def _token(model: Model, principal: str, token: str, digest: str, expires_ns: in
 
 def revoke_token(command: commands.RevokeToken, actor: Principal, model: Model, _now_ns: int) -> Decision:
     """By the sharing authority, or by the account that has it."""
-    token = model.tokens.get(command.token)
+    token = model.tokens.get(command.token) if _matches(TOKEN_ID, command.token) else None
     if token is None or token.principal != actor.id:
         need_role(actor, "sharing_authority")
     if token is None:
