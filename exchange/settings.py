@@ -4,6 +4,7 @@ A key that is not listed in `SETTINGS` is an error that names the nearest one. S
 are named as `file:PATH` (relative to the site) or `env:NAME`.
 """
 
+import json
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -119,6 +120,26 @@ def read_settings(root: Path, environment: Mapping[str, str] = os.environ) -> Se
         if setting.name not in values:
             raise Invalid("setting_missing", where=str(file), name=setting.name)
     return Settings(root.resolve(), values, origins)
+
+
+def new_settings(root: Path, given: Mapping[str, str]) -> Settings:
+    """The settings that a new site begins with: these, and the defaults."""
+    values: dict[str, str | int] = {s.name: s.default for s in SETTINGS if s.default is not None}
+    values["format"] = FORMAT
+    for name, value in given.items():
+        values[name] = _checked(name, value, where=FILE)
+    return Settings(root.resolve(), values, dict.fromkeys(given, FILE))
+
+
+def write_settings(settings: Settings) -> None:
+    """Writes `exchange.toml` with what is not a default; the rest follows as comments, to be found when needed."""
+    own = [f"{name} = {json.dumps(settings.values[name], ensure_ascii=False)}" for name in ("format", "name", "origin")]
+    rest = [
+        f"# {s.name} = {json.dumps(s.default)}  # {s.help}"
+        for s in SETTINGS
+        if s.name not in {"format", "name", "origin"}
+    ]
+    (settings.root / FILE).write_text("\n".join([*own, "", *rest, ""]), "utf-8")
 
 
 def secret(reference: str, root: Path, environment: Mapping[str, str] = os.environ) -> str:

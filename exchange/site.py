@@ -10,6 +10,7 @@ from typing import IO, Final
 from exchange.errors import Unavailable
 
 FOLDERS: Final = ("schemas", "policies", "adapters", "data", "keys")
+VKEY: Final = "keys/audit.vkey"  # the audit log's public key, for auditors
 _LOCK: Final = "data/lock"
 
 

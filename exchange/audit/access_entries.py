@@ -1,17 +1,17 @@
 """What the access path writes down: its decisions, refusals and releases as audit entries."""
 
-import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from exchange.audit.entries import Entry
-from exchange.names import canonical, digest_bytes
+from exchange.audit.entries import Entry, embedded, entry_id, make
+from exchange.errors import Invalid
+from exchange.names import digest_bytes
 from exchange.plan import Plan, Question
 from exchange.signing.pseudonyms import Actors
 
-_LARGEST_TEXT: Final = 24_000  # two of them and the rest stay below a leaf's 65,535 bytes
+_LARGEST_TEXT: Final = 25_000  # a question, a plan and the tags asked for fit into one leaf
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,19 +25,6 @@ class Access:
     actors: Actors
 
     @property
-    def _common(self) -> dict[str, Any]:
-        document = self.question.document
-        return {
-            "dataset": document["dataset"]["name"],
-            "actor": self.actors.name(document["principal"]["id"]),
-            "on_behalf_of": None,
-            "purpose": document["purpose"],
-            "case": document["case"]["id"] if document["case"] else None,
-            "action": document["action"],
-            "zone": document["zone"],
-        }
-
-    @property
     def agreement(self) -> tuple[str | None, int | None]:
         """The agreement (and its revision) that the plan rests on."""
         for reason in self.plan.reasons:
@@ -48,86 +35,91 @@ class Access:
     def decision_entry(self, now_ns: int) -> Entry:
         """The decision: question and plan in full where they fit, principals by pseudonym, digests always."""
         allowed = self.plan.effect == "allow"
-        body = {
-            **self._common,
-            "id": self.decision,
-            "time_ns": now_ns,
-            "question": self._text(self._named(self.question.document)),
-            "question_digest": self.question.digest,
-            "plan": self._text(self._renamed(self.plan.to_document())),
-            "plan_digest": self.plan.digest,
-            "policy_revision": self.plan.policy_revision or None,
-            "engine": None,
-            "effect": self.plan.effect,
-            "reasons": codes(self.plan),
-            "agreement": self.agreement[0],
-            "schema": self.plan.schema or None,
-            "epochs": dict(self.actors.epochs(self.plan.epochs)) if allowed else None,
-            "expires_ns": self.plan.expires_ns if allowed else None,
-            "consumer": self.question.document["principal"]["department"],
-            "tags": list(self.tags),
-        }
-        return Entry("decision", self.decision, body)
+        return make(
+            "decision",
+            self.decision,
+            now_ns,
+            **self._asked(),
+            question=embedded(self._named(self.question.document), _LARGEST_TEXT),
+            question_digest=self.question.digest,
+            plan=embedded(self._renamed(self.plan.to_document()), _LARGEST_TEXT),
+            plan_digest=self.plan.digest,
+            policy_revision=self.plan.policy_revision or None,
+            effect=self.plan.effect,
+            reasons=codes(self.plan),
+            agreement=self.agreement[0],
+            schema=self.plan.schema or None,
+            epochs=dict(self.actors.epochs(self.plan.epochs)) if allowed else None,
+            expires_ns=self.plan.expires_ns if allowed else None,
+            consumer=self._department,
+            tags=list(self.tags),
+        )
 
-    def refusal_entry(self, entry_id: bytes, now_ns: int, reasons: Sequence[str], **spoiled: Any) -> Entry:  # noqa: ANN401  # values of Avro fields
+    def refusal_entry(self, identity: bytes, now_ns: int, reasons: Sequence[str], **spoiled: object) -> Entry:
         """The refusal of the question, or (`spoiled`: release, run, counter, attempt, range) of one of its releases."""
-        body = {
-            **self._common,
-            "id": entry_id,
-            "time_ns": now_ns,
-            "question_digest": self.question.digest,
-            "decision": self.decision,
-            "reasons": list(reasons),
-            "policy_revision": self.plan.policy_revision or None,
-            "agreement": self.agreement[0],
-            "consumer": self.question.document["principal"]["department"],
-            "tags": list(self.tags),
-            **dict.fromkeys(("topic", "partition", "lo", "hi", "run", "counter", "attempt", "release")),
+        return make(
+            "refusal",
+            identity,
+            now_ns,
+            **self._asked(),
+            question_digest=self.question.digest,
+            decision=self.decision,
+            reasons=list(reasons),
+            policy_revision=self.plan.policy_revision or None,
+            agreement=self.agreement[0],
+            consumer=self._department,
+            tags=list(self.tags),
             **spoiled,
-        }
-        return Entry("refusal", entry_id, body)
+        )
 
-    def release_entry(self, now_ns: int, payload: bytes, **what: Any) -> Entry:  # noqa: ANN401  # values of Avro fields
-        """One release of `payload`; `what` gives run, counter, attempt, range or answer, counts, view schema, format.
+    def release_entry(
+        self, now_ns: int, payload: bytes, *, run: bytes, counter: int, attempt: int, **what: Any
+    ) -> Entry:  # noqa: ANN401  # values of Avro fields
+        """One release of `payload`; `what` gives the range or the answer, the counts, the view's schema, the format.
 
-        The id is made from what is released to whom in which run and attempt, so the same release told twice is one.
+        Raises:
+            Invalid: `plan_too_large` where the list of fields does not fit into a leaf.
         """
         agreement, revision = self.agreement
-        epochs = dict(self.actors.epochs(self.plan.epochs))
-        body: dict[str, Any] = {
-            **self._common,
-            "time_ns": now_ns,
-            "agreement": agreement,
-            "agreement_revision": revision,
-            "decision": self.decision,
-            "policy_revision": self.plan.policy_revision,
-            "epochs": epochs,
-            "recipient": self.question.document["principal"]["department"],
-            "schema": self.plan.schema,
-            "fields": self._text([{"path": one.path, "mask": dict(one.mask)} for one in self.plan.fields]),
-            "field_bitmap": None,
-            "masks": None,
-            "payload_digest": digest_bytes(payload),
-            "payload_bytes": len(payload),
-            "payload_key": None,
-            "expires_ns": self.plan.expires_ns,
-            **dict.fromkeys(("topic", "partition", "lo", "hi", "excluded")),
-            "tags": [],
-            "partitions": [],
-            "positions": [],
+        fields = embedded([{"path": one.path, "mask": dict(one.mask)} for one in self.plan.fields])
+        if fields is None:
+            raise Invalid("plan_too_large", where=self.plan.dataset)
+        return make(
+            "release",
+            entry_id(run, agreement or self.plan.dataset, counter, attempt),
+            now_ns,
+            **self._asked(),
+            agreement=agreement,
+            agreement_revision=revision,
+            decision=self.decision,
+            policy_revision=self.plan.policy_revision,
+            epochs=dict(self.actors.epochs(self.plan.epochs)),
+            recipient=self._department,
+            schema=self.plan.schema,
+            fields=fields,
+            payload_digest=digest_bytes(payload),
+            payload_bytes=len(payload),
+            run=run,
+            counter=counter,
+            attempt=attempt,
+            expires_ns=self.plan.expires_ns,
             **what,
+        )
+
+    @property
+    def _department(self) -> str:
+        return str(self.question.document["principal"]["department"])
+
+    def _asked(self) -> dict[str, Any]:
+        document = self.question.document
+        return {
+            "dataset": document["dataset"]["name"],
+            "actor": self.actors.name(document["principal"]["id"]),
+            "purpose": document["purpose"],
+            "case": document["case"]["id"] if document["case"] else None,
+            "action": document["action"],
+            "zone": document["zone"],
         }
-        identity = [
-            body["run"].hex(),
-            agreement,
-            body["topic"],
-            body["partition"],
-            body["lo"],
-            body["counter"],
-            body["attempt"],
-        ]
-        entry_id = hashlib.sha256(canonical(identity)).digest()[:16]
-        return Entry("release", entry_id, {"id": entry_id, **body}, rests_on=epochs)
 
     def _named(self, document: Mapping[str, Any]) -> dict[str, Any]:
         principal = {**document["principal"], "id": self.actors.name(document["principal"]["id"])}
@@ -138,10 +130,6 @@ class Access:
             return dict(document)
         return {**document, "epochs": dict(self.actors.epochs(document["epochs"]))}
 
-    def _text(self, document: object) -> str | None:
-        data = canonical(document)
-        return data.decode("utf-8") if len(data) <= _LARGEST_TEXT else None
-
 
 def codes(plan: Plan) -> list[str]:
     """The plan's reason codes, in its order."""
@@ -149,7 +137,7 @@ def codes(plan: Plan) -> list[str]:
 
 
 def bitmap(offsets: Sequence[int], length: int) -> bytes | None:
-    """zlib of one bit for each of `length` positions, least significant bit first; None when no offset is set."""
+    """zlib of one bit for each of `length` positions, least significant bit first; None when no offset is given."""
     if not offsets:
         return None
     bits = bytearray((length + 7) // 8)

@@ -1,0 +1,1 @@
+"""The command `exchange`: data on stdout, talk on stderr, exit codes by error family."""

@@ -1,0 +1,97 @@
+"""Agreements: requested by the consumer, reviewed by the provider, approved by the sharing authority, ended."""
+
+import argparse
+from collections.abc import Callable
+from datetime import datetime, time
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from exchange.cli.opening import actor_of, opened
+from exchange.cli.options import Commands, Group, Run
+from exchange.cli.register import done
+from exchange.cli.terminal import Terminal, read_json
+from exchange.control import commands as c
+from exchange.errors import Invalid
+from exchange.messages import Language
+
+
+def mount(commands: Commands, common: argparse.ArgumentParser, language: Language) -> None:
+    """Adds `agreement`."""
+    group = Group(commands, "agreement", common, language)
+    group.command("request", _request).add_argument("terms", type=Path, metavar="TERMS.json")
+    review = _by_id(group, "review", lambda p: c.ReviewAgreement(p.id, "endorse" if p.endorse else "return", p.note))
+    verdict = review.add_mutually_exclusive_group(required=True)
+    verdict.add_argument("--endorse", action="store_true")
+    verdict.add_argument("--return", dest="endorse", action="store_false")
+    review.add_argument("--note", default="")
+    _by_id(group, "approve", lambda p: c.ApproveAgreement(p.id))
+    for name, make in (("reject", c.RejectAgreement), ("revoke", c.RevokeAgreement)):
+        _by_id(group, name, lambda p, make=make: make(p.id, p.reason)).add_argument("--reason", required=True)
+    group.command("expire", _run(lambda _: c.ExpireAgreements()))
+    group.command("list", _list)
+    group.command("show", _show).add_argument("id")
+
+
+def _by_id(group: Group, name: str, make: Callable[[argparse.Namespace], c.Command]) -> argparse.ArgumentParser:
+    parser = group.command(name, _run(make))
+    parser.add_argument("id")
+    return parser
+
+
+def _run(make: Callable[[argparse.Namespace], c.Command]) -> Run:
+    def run(terminal: Terminal, parsed: argparse.Namespace) -> None:
+        with opened(terminal, parsed) as exchange:
+            done(terminal, exchange.control.execute(actor_of(exchange, terminal, parsed), make(parsed)))
+
+    return run
+
+
+def _request(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    document = read_json(parsed.terms)
+    if not isinstance(document, dict):
+        raise Invalid("file_unparsable", where=parsed.terms.name, detail="no JSON object")
+    with opened(terminal, parsed) as exchange:
+        actor = actor_of(exchange, terminal, parsed)
+        terms = _with_times(document, exchange.settings.zone, parsed.terms.name)
+        done(terminal, exchange.control.execute(actor, c.RequestAgreement(terms)))
+
+
+def _with_times(document: dict[str, Any], zone: ZoneInfo, where: str) -> dict[str, Any]:
+    """People write `from` and `until` (both days included) as dates in the site's zone; terms hold nanoseconds."""
+    terms = dict(document)
+    for word, key, at in (("from", "not_before_ns", time.min), ("until", "expires_ns", time.max)):
+        if word in terms:
+            try:
+                day = datetime.combine(datetime.fromisoformat(str(terms.pop(word))).date(), at, zone)
+            except ValueError:
+                raise Invalid("file_unparsable", where=where, detail=f"{word}: YYYY-MM-DD") from None
+            terms[key] = int(day.timestamp()) * 1_000_000_000
+    return terms
+
+
+def _list(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    with opened(terminal, parsed) as exchange:
+        actor_of(exchange, terminal, parsed)
+        rows = [
+            {
+                "id": one.id,
+                "status": one.status,
+                "consumer": one.terms.consumer,
+                "dataset": one.terms.dataset,
+                "purpose": one.terms.purpose,
+                "epoch": one.epoch,
+            }
+            for one in exchange.control.model().agreements.values()
+        ]
+        terminal.table(rows, ["id", "status", "consumer", "dataset", "purpose", "epoch"])
+
+
+def _show(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    with opened(terminal, parsed) as exchange:
+        actor_of(exchange, terminal, parsed)
+        one = exchange.control.model().agreement(parsed.id)
+        people = {"requested_by": one.requested_by, "reviewed_by": one.reviewed_by, "approved_by": one.approved_by}
+        document = {"id": one.id, "status": one.status, "epoch": one.epoch, **people, "terms": one.terms.to_document()}
+        flat = {**{k: v for k, v in document.items() if k != "terms"}, **one.terms.to_document()}
+        terminal.show(document, [f"{name}: {value}" for name, value in flat.items()])

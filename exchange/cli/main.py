@@ -1,0 +1,88 @@
+"""The entry point: the parser, the four exit codes, and the one frame that turns errors into sentences."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from exchange import __version__
+from exchange.cli import agreements, auditing, policies, publishing, reading, register, sites, view
+from exchange.cli.terminal import Terminal
+from exchange.errors import ExchangeError, Invalid, Unavailable
+from exchange.messages import Language, language_of, text
+
+_INTERRUPTED = 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """Wrong words are an error like any other, not a printed usage and an exit in the middle."""
+
+    def error(self, message: str) -> NoReturn:
+        raise Invalid("command_line", where=self.prog, detail=message)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Returns:
+        0 done, 1 refused, 2 invalid input, 3 unavailable, 4 tampered, 130 interrupted.
+    """
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        # Names of people may hold characters that the terminal's encoding lacks; a failed print loses more.
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+    terminal = Terminal(_language(words), "--json" in words, os.environ)
+    try:
+        parsed = parser(terminal.language).parse_args(words)
+        return int(parsed.run(terminal, parsed) or 0)
+    except ExchangeError as error:
+        terminal.error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        terminal.say("interrupted")
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away; what was released is in the audit log.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Unavailable.exit_code
+    except OSError as error:
+        terminal.error(Unavailable("system", where=os.path.basename(error.filename or ""), detail=error.strerror))  # noqa: PTH119  # a name of any type
+        return Unavailable.exit_code
+
+
+def parser(language: Language) -> argparse.ArgumentParser:
+    """The whole command line, its help in one language."""
+    top = _Parser(prog="exchange", description=text("help_exchange", language), parents=[_common(language)])
+    top.add_argument(
+        "--version", action="version", version=f"exchange {__version__}", help=text("help_version", language)
+    )
+    commands = top.add_subparsers(
+        title=text("help_commands", language), metavar="COMMAND", required=True, dest="command"
+    )
+    for room in (sites, register, publishing, policies, agreements, reading, view, auditing):
+        room.mount(commands, _common(language), language)
+    return top
+
+
+def _common(language: Language) -> argparse.ArgumentParser:
+    """Options that every command takes, before or after its name."""
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    common.add_argument("--site", metavar="DIR", help=text("help_site", language))
+    common.add_argument("--token", metavar="file:PATH|env:NAME", help=text("help_token", language))
+    common.add_argument("--lang", choices=["zh", "en"], help=text("help_lang", language))
+    common.add_argument("--json", action="store_true", help=text("help_json", language))
+    return common
+
+
+def _language(words: Sequence[str]) -> Language:
+    """The language must be known before the parser, which speaks it, is made."""
+    for index, word in enumerate(words):
+        value = word.removeprefix("--lang=") if word.startswith("--lang=") else None
+        if word == "--lang" and index + 1 < len(words):
+            value = words[index + 1]
+        if value == "zh":
+            return "zh"
+        if value == "en":
+            return "en"
+    return language_of({**os.environ, "LC_ALL": os.environ.get("EXCHANGE_LANG") or os.environ.get("LC_ALL", "")})

@@ -1,0 +1,75 @@
+"""Policy revisions: tested, submitted by one person, approved by another, withdrawn."""
+
+import argparse
+from pathlib import Path
+
+from exchange.cli.opening import actor_of, opened, site_of
+from exchange.cli.options import Commands, Group
+from exchange.cli.register import done
+from exchange.cli.terminal import Terminal
+from exchange.control import commands as c
+from exchange.messages import Language
+
+
+def mount(commands: Commands, common: argparse.ArgumentParser, language: Language) -> None:
+    """Adds `policy`."""
+    group = Group(commands, "policy", common, language)
+    for name, run in (("test", _test), ("submit", _submit)):
+        group.command(name, run).add_argument("folder", type=Path, nargs="?")
+    group.command("approve", _approve).add_argument("revision")
+    group.command("withdraw", _withdraw).add_argument("--reason", required=True)
+    group.command("list", _list)
+
+
+def _folder(terminal: Terminal, parsed: argparse.Namespace) -> Path:
+    return parsed.folder or site_of(terminal, parsed) / "policies"
+
+
+def _test(terminal: Terminal, parsed: argparse.Namespace) -> int:
+    from exchange.policy.bundle import load_bundle
+
+    with opened(terminal, parsed) as exchange:
+        actor_of(exchange, terminal, parsed)
+        results = exchange.engine.test(load_bundle(_folder(terminal, parsed)))
+    terminal.table([{"test": name, "held": held} for name, held in sorted(results.items())], ["test", "held"])
+    return 0 if results and all(results.values()) else 1
+
+
+def _submit(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    from exchange.policy.bundle import load_bundle
+
+    with opened(terminal, parsed) as exchange:
+        actor = actor_of(exchange, terminal, parsed)
+        bundle = load_bundle(_folder(terminal, parsed))
+        results = exchange.engine.test(bundle)
+        document = {"modules": dict(bundle.modules), "codes": dict(bundle.codes)}
+        done(terminal, exchange.control.execute(actor, c.SubmitPolicy(document, dict(results))))
+        terminal.say("policy_submitted", revision=bundle.revision, tests=len(results))
+
+
+def _approve(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    with opened(terminal, parsed) as exchange:
+        actor = actor_of(exchange, terminal, parsed)
+        done(terminal, exchange.control.execute(actor, c.ApprovePolicy(parsed.revision)))
+
+
+def _withdraw(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    with opened(terminal, parsed) as exchange:
+        actor = actor_of(exchange, terminal, parsed)
+        done(terminal, exchange.control.execute(actor, c.WithdrawPolicy(parsed.reason)))
+
+
+def _list(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    with opened(terminal, parsed) as exchange:
+        actor_of(exchange, terminal, parsed)
+        rows = [
+            {
+                "revision": one.revision,
+                "status": one.status,
+                "submitted_by": one.submitted_by,
+                "approved_by": one.approved_by,
+                "tests": one.tests,
+            }
+            for one in exchange.control.model().policies.values()
+        ]
+        terminal.table(rows, ["revision", "status", "submitted_by", "approved_by", "tests"])

@@ -1,0 +1,44 @@
+"""`publish` sends files through an adapter, `dead-letters` shows what could not be published and why."""
+
+import argparse
+from pathlib import Path
+
+from exchange.cli.opening import actor_of, opened
+from exchange.cli.options import Commands, command
+from exchange.cli.terminal import Terminal
+from exchange.messages import Language
+
+
+def mount(commands: Commands, common: argparse.ArgumentParser, language: Language) -> None:
+    """Adds `publish` and `dead-letters`."""
+    publish = command(commands, "publish", _publish, common, language)
+    publish.add_argument("adapter", type=Path, metavar="ADAPTER.toml")
+    publish.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    dead = command(commands, "dead-letters", _dead_letters, common, language)
+    dead.add_argument("dataset")
+
+
+def _publish(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    with opened(terminal, parsed) as exchange:
+        actor = actor_of(exchange, terminal, parsed)
+        adapter, dataset = exchange.files_adapter(parsed.adapter, parsed.files)
+        with terminal.progress(None, "rec") as bar:
+            published = exchange.publish(actor, adapter, dataset, lambda so_far: bar.to(so_far.taken + so_far.rejected))
+        for note in adapter.notes:
+            terminal.say("publish_note", note=note)
+        document = {
+            "dataset": dataset,
+            "source": published.source,
+            "taken": published.taken,
+            "dead_letters": published.rejected,
+            "already": published.already,
+            "last_sequence": published.last_sequence,
+        }
+        terminal.show(document, [f"{name}: {value}" for name, value in document.items()])
+
+
+def _dead_letters(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    with opened(terminal, parsed) as exchange:
+        actor = actor_of(exchange, terminal, parsed)
+        letters = list(exchange.dead_letters(actor, parsed.dataset))
+        terminal.table(letters, ["file", "row", "column", "code", "shape"])

@@ -1,0 +1,125 @@
+"""`read`, `lookup` and `explain`: what a consumer may have, and why."""
+
+import argparse
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from exchange.access import Release
+from exchange.cli.opening import actor_of, opened
+from exchange.cli.options import Commands, command
+from exchange.cli.terminal import Terminal
+from exchange.control.questions import Request
+from exchange.errors import Invalid
+from exchange.messages import Language
+
+
+def mount(commands: Commands, common: argparse.ArgumentParser, language: Language) -> None:
+    """Adds `read`, `lookup` and `explain`."""
+    read = command(commands, "read", _read, common, language)
+    lookup = command(commands, "lookup", _lookup, common, language)
+    explain = command(commands, "explain", _explain, common, language)
+    for parser in (read, lookup, explain):
+        parser.add_argument("dataset")
+        parser.add_argument("--purpose", required=True)
+        parser.add_argument("--case")
+        parser.add_argument("--field", action="append")
+    explain.add_argument("--action", default="read", choices=["read", "lookup"])
+    for parser in (read, lookup):
+        parser.add_argument("--format", choices=["avro", "jsonl", "csv"], default="jsonl")
+        parser.add_argument("--out", type=Path, metavar="FILE")
+    read.add_argument("--from", dest="start", metavar="PARTITION:POSITION", action="append", default=[])
+    lookup.add_argument("--ids-file", metavar="FILE")
+
+
+def _read(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    with opened(terminal, parsed) as exchange:
+        actor = actor_of(exchange, terminal, parsed)
+        start = dict(_position(word) for word in parsed.start)
+        releases: list[dict[str, Any]] = []
+        with _output(terminal, parsed.out) as out, terminal.progress(None, "rec") as bar:
+            for release in exchange.gateway.read(actor, _request(parsed, "read"), start, parsed.format):
+                out.write((b"" if releases else release.head) + release.payload)
+                releases.append(_told(release))
+                bar.to(sum(one["released"] for one in releases))
+        _sum_up(terminal, releases)
+
+
+def _lookup(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    with opened(terminal, parsed) as exchange:
+        actor = actor_of(exchange, terminal, parsed)
+        ids = terminal.ids(parsed.ids_file)
+        release = exchange.gateway.lookup(actor, _request(parsed, "lookup"), ids, parsed.format)
+        with _output(terminal, parsed.out) as out:
+            out.write(release.head + release.payload)
+        _sum_up(terminal, [_told(release)])
+
+
+def _explain(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    from exchange.view.sentences import explain
+
+    with opened(terminal, parsed) as exchange:
+        actor = actor_of(exchange, terminal, parsed)
+        plan = exchange.gateway.explain(actor, _request(parsed, parsed.action))
+        contract = exchange.contract(parsed.dataset)
+        terminal.show(plan.to_document(), explain(plan, contract, terminal.language, exchange.settings.zone))
+
+
+def _request(parsed: argparse.Namespace, action: str) -> Request:
+    fields = tuple(parsed.field) if parsed.field else None
+    return Request(action, parsed.dataset, parsed.purpose, parsed.case, fields)
+
+
+def _position(word: str) -> tuple[int, int]:
+    partition, _, position = word.partition(":")
+    if not (partition.isdecimal() and position.isdecimal()):
+        raise Invalid("command_line", where="--from", detail="PARTITION:POSITION")
+    return int(partition), int(position)
+
+
+def _told(release: Release) -> dict[str, Any]:
+    return {
+        "index": release.index,
+        "partition": release.partition,
+        "next_position": release.next_position,
+        "released": release.released,
+        "excluded": release.excluded,
+        "withheld": release.withheld,
+    }
+
+
+def _sum_up(terminal: Terminal, releases: list[dict[str, Any]]) -> None:
+    """What was handed over, on stderr: stdout holds the records."""
+    import json
+
+    count = sum(one["released"] for one in releases)
+    if terminal.json:
+        terminal.stderr.write(json.dumps({"released": count, "releases": releases}) + "\n")
+        return
+    last = releases[-1]["index"] if releases else "-"
+    terminal.say("released", count=count, releases=len(releases), index=last)
+    withheld = sum(one["withheld"] for one in releases)
+    if withheld:
+        terminal.say("withheld", count=withheld)
+
+
+@contextmanager
+def _output(terminal: Terminal, file: Path | None) -> Iterator[BinaryIO]:
+    """Standard output, or a file that appears whole, when all of it is there, and is its owner's alone."""
+    if file is None:
+        yield terminal.binary_out()
+        terminal.binary_out().flush()
+        return
+    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as out:
+            yield out
+            out.flush()
+            os.fsync(descriptor)
+        Path(name).replace(file)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

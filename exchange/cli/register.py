@@ -1,0 +1,260 @@
+"""Departments, principals, tokens, datasets and cases: the register that permissions rest on."""
+
+import argparse
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from exchange.cli.opening import actor_of, opened, site_of
+from exchange.cli.options import Commands, Group, Run, command
+from exchange.cli.terminal import Terminal, read_json
+from exchange.control import commands as c
+from exchange.control.tokens import new_token
+from exchange.errors import Invalid
+from exchange.messages import Language
+
+_DAY_NS = 86_400 * 1_000_000_000
+
+
+def mount(commands: Commands, common: argparse.ArgumentParser, language: Language) -> None:
+    """Adds `register`, `department`, `principal`, `token`, `dataset`, `case`."""
+    register = command(commands, "register", _register, common, language)
+    register.add_argument("file", type=Path, metavar="REGISTER.json")
+    register.add_argument("--tokens", type=Path, metavar="DIR")
+    register.add_argument("--days", type=int, default=90)
+    _departments(Group(commands, "department", common, language))
+    _principals(Group(commands, "principal", common, language))
+    _tokens(Group(commands, "token", common, language))
+    _datasets(Group(commands, "dataset", common, language))
+    _cases(Group(commands, "case", common, language))
+
+
+def _departments(group: Group) -> None:
+    add = group.command("add", _add_department)
+    add.add_argument("id")
+    for option, needed in (
+        ("zh", True),
+        ("en", True),
+        ("region", True),
+        ("region-parent", False),
+        ("line-parent", False),
+    ):
+        add.add_argument(f"--{option}", required=needed)
+    add.add_argument("--zone", choices=["public", "extranet", "department"], default="extranet")
+    add.add_argument("--seal-key", metavar="HEX")
+    group.command(
+        "list", _list("departments", ["id", "title_zh", "title_en", "region", "region_parent", "line_parent"])
+    )
+
+
+def _principals(group: Group) -> None:
+    add = group.command("add", _add_principal)
+    add.add_argument("id")
+    add.add_argument("--department", required=True)
+    add.add_argument("--role", action="append", required=True)
+    roles = group.command("roles", _execute(lambda p: c.ChangeRoles(p.id, tuple(p.role))))
+    roles.add_argument("id")
+    roles.add_argument("--role", action="append", required=True)
+    suspend = group.command("suspend", _execute(lambda p: c.SuspendPrincipal(p.id, p.reason)))
+    suspend.add_argument("id")
+    suspend.add_argument("--reason", required=True)
+    group.command("list", _list("principals", ["id", "department", "roles", "status", "epoch"]))
+
+
+def _tokens(group: Group) -> None:
+    issue = group.command("issue", _issue_token)
+    issue.add_argument("principal")
+    issue.add_argument("--days", type=int, default=90)
+    issue.add_argument("--out", metavar="FILE", type=Path)
+    revoke = group.command("revoke", _execute(lambda p: c.RevokeToken(p.id)))
+    revoke.add_argument("id")
+    group.command("list", _list("tokens", ["id", "principal", "expires_ns", "revoked"]))
+
+
+def _datasets(group: Group) -> None:
+    submit = group.command("submit", _submit_contract)
+    submit.add_argument("folder", type=Path)
+    group.command("list", _list("datasets", ["name", "department", "share_type", "revision", "subject_type"]))
+    show = group.command("show", _show_dataset)
+    show.add_argument("name")
+
+
+def _cases(group: Group) -> None:
+    opening = group.command("open", _open_case)
+    opening.add_argument("id")
+    opening.add_argument("--title", required=True)
+    opening.add_argument("--subject-type", default="person")
+    opening.add_argument("--department", action="append", default=[])
+    opening.add_argument("--ids-file", metavar="FILE")
+    members = group.command("members", _change_members)
+    members.add_argument("id")
+    members.add_argument("--ids-file", metavar="FILE")
+    close = group.command("close", _execute(lambda p: c.CloseCase(p.id, p.reason)))
+    close.add_argument("id")
+    close.add_argument("--reason", required=True)
+    group.command(
+        "list", _list("cases", ["id", "status", "title", "department", "departments", "member_count", "epoch"])
+    )
+
+
+def _execute(make: Any) -> Run:  # noqa: ANN401  # any function from parsed words to a command
+    def run(terminal: Terminal, parsed: argparse.Namespace) -> None:
+        with opened(terminal, parsed) as exchange:
+            done(terminal, exchange.control.execute(actor_of(exchange, terminal, parsed), make(parsed)))
+
+    return run
+
+
+def done(terminal: Terminal, outcome: Any) -> None:  # noqa: ANN401  # control's Outcome
+    """Says which events a command made and where the last one stands in the audit log."""
+    events = [{"event": event.name, "aggregate": event.aggregate, "version": event.version} for event in outcome.events]
+    index = outcome.receipt.index if outcome.receipt else None
+    terminal.show({"events": events, "index": index}, [f"{one['aggregate']}  {one['event']}" for one in events])
+    terminal.say("done_at" if events else "done_nothing", index=index)
+
+
+def _list(what: str, columns: list[str]) -> Run:
+    def run(terminal: Terminal, parsed: argparse.Namespace) -> None:
+        with opened(terminal, parsed) as exchange:
+            actor_of(exchange, terminal, parsed)
+            entries = getattr(exchange.control.model(), what).values()
+            rows = [{column: _value(getattr(entry, column)) for column in columns} for entry in entries]
+            terminal.table(rows, columns)
+
+    return run
+
+
+def _value(value: object) -> object:
+    return sorted(value) if isinstance(value, frozenset) else list(value) if isinstance(value, tuple) else value
+
+
+def _add_department(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    with opened(terminal, parsed) as exchange:
+        actor = actor_of(exchange, terminal, parsed)
+        places = (parsed.zh, parsed.en, parsed.region, parsed.region_parent, parsed.line_parent, parsed.zone)
+        key = parsed.seal_key or exchange.delegated_seal_key(parsed.id)
+        done(terminal, exchange.control.execute(actor, c.AddDepartment(parsed.id, *places, key)))
+
+
+def _register(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    """Everything in the file that the site does not have yet; what it has stays as it is."""
+    document = read_json(parsed.file)
+    added: list[str] = []
+    with opened(terminal, parsed) as exchange:
+        actor = actor_of(exchange, terminal, parsed)
+        model = exchange.control.model()
+        for entry in _entries(document, "departments", parsed.file.name, _DEPARTMENT):
+            if entry["id"] not in model.departments:
+                key = entry.pop("seal_key", None) or exchange.delegated_seal_key(entry["id"])
+                places = {"region_parent": None, "line_parent": None, "zone": "extranet", **entry}
+                exchange.control.execute(actor, c.AddDepartment(**places, seal_key=key))
+                added.append(entry["id"])
+        for entry in _entries(document, "principals", parsed.file.name, _PRINCIPAL):
+            if entry["id"] not in model.principals:
+                exchange.control.execute(actor, c.AddPrincipal(**entry))
+                added.append(entry["id"])
+                if parsed.tokens is not None:
+                    text, identity, digest = new_token(secrets.token_bytes)
+                    expires = terminal.now_ns() + parsed.days * _DAY_NS
+                    exchange.control.execute(actor, c.IssueToken(entry["id"], identity, digest, expires))
+                    parsed.tokens.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    write_token(parsed.tokens / f"{entry['id']}.token", text)
+    terminal.show({"added": added}, added)
+
+
+_DEPARTMENT = ({"id", "title_zh", "title_en", "region"}, {"region_parent", "line_parent", "zone", "seal_key"})
+_PRINCIPAL = ({"id", "department", "roles"}, set[str]())
+
+
+def _entries(document: Any, key: str, where: str, form: tuple[set[str], set[str]]) -> list[dict[str, Any]]:  # noqa: ANN401  # JSON
+    """The list under `key`, each entry with its required keys and no unknown one."""
+    entries = (
+        document.get(key, []) if isinstance(document, dict) and set(document) <= {"departments", "principals"} else None
+    )
+    if not isinstance(entries, list):
+        raise Invalid("file_unparsable", where=where, detail="departments, principals: lists")
+    required, allowed = form
+    for index, entry in enumerate(entries):
+        if not isinstance(entry, dict) or not required <= set(entry) <= required | allowed:
+            raise Invalid("file_unparsable", where=f"{where}: {key}[{index}]", detail=", ".join(sorted(required)))
+    return entries
+
+
+def _add_principal(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    with opened(terminal, parsed) as exchange:
+        command = c.AddPrincipal(parsed.id, parsed.department, tuple(parsed.role))
+        done(terminal, exchange.control.execute(actor_of(exchange, terminal, parsed), command))
+
+
+def _issue_token(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    """The token's text goes once to stdout, or into a new file that only its owner can read."""
+    if not 1 <= parsed.days <= 3_650:
+        raise Invalid("command_line", where="--days", detail="1 … 3650")
+    text, identity, digest = new_token(secrets.token_bytes)
+    with opened(terminal, parsed) as exchange:
+        actor = actor_of(exchange, terminal, parsed)
+        expires = terminal.now_ns() + parsed.days * _DAY_NS
+        exchange.control.execute(actor, c.IssueToken(parsed.principal, identity, digest, expires))
+    if parsed.out is None:
+        terminal.show({"id": identity, "token": text}, [text])
+        return
+    write_token(parsed.out, text)
+    terminal.show({"id": identity, "file": str(parsed.out)}, [identity])
+
+
+def write_token(file: Path, text: str) -> None:
+    """A token into a new file of mode 0600."""
+    try:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+            stream.write(text + "\n")
+    except FileExistsError:
+        raise Invalid("file_exists", where=file.name) from None
+
+
+def _submit_contract(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    from exchange.contracts.contract import load
+
+    folder = (
+        parsed.folder
+        if parsed.folder.is_absolute() or parsed.folder.exists()
+        else site_of(terminal, parsed) / parsed.folder
+    )
+    contract = load(folder)
+    with opened(terminal, parsed) as exchange:
+        actor = actor_of(exchange, terminal, parsed)
+        done(terminal, exchange.control.execute(actor, c.SubmitContract(contract.to_document())))
+
+
+def _show_dataset(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    with opened(terminal, parsed) as exchange:
+        actor_of(exchange, terminal, parsed)
+        dataset = exchange.control.model().dataset(parsed.name)
+        contract = exchange.contract(dataset.name)
+        rows = [
+            {
+                "path": path,
+                "class": terms.security_class,
+                "zh": terms.label_zh,
+                "en": terms.label_en,
+                "tags": list(terms.tags),
+            }
+            for path, terms in contract.fields.items()
+        ]
+        terminal.table(rows, ["path", "class", "zh", "en", "tags"])
+
+
+def _open_case(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    with opened(terminal, parsed) as exchange:
+        actor = actor_of(exchange, terminal, parsed)
+        members = exchange.tags(parsed.subject_type, terminal.ids(parsed.ids_file))
+        command = c.OpenCase(parsed.id, parsed.subject_type, parsed.title, members, tuple(parsed.department))
+        done(terminal, exchange.control.execute(actor, command))
+
+
+def _change_members(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    with opened(terminal, parsed) as exchange:
+        actor = actor_of(exchange, terminal, parsed)
+        case = exchange.control.model().case(parsed.id, actor.department)
+        members = exchange.tags(case.subject_type, terminal.ids(parsed.ids_file))
+        done(terminal, exchange.control.execute(actor, c.ChangeCaseMembers(parsed.id, members)))

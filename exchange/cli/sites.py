@@ -1,0 +1,82 @@
+"""`init` makes a site, `status` tells its figures, each queried from log, state and audit log."""
+
+import argparse
+import secrets
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+from exchange.cli.opening import actor_of, opened
+from exchange.cli.options import Commands, command
+from exchange.cli.register import write_token
+from exchange.cli.terminal import Terminal
+from exchange.messages import Language
+from exchange.wiring import Exchange
+
+DEAD: Final = "dead."
+_PAGE: Final = 10_000
+
+
+def mount(commands: Commands, common: argparse.ArgumentParser, language: Language) -> None:
+    """Adds `init` and `status`."""
+    init = command(commands, "init", _init, common, language)
+    init.add_argument("dir", type=Path)
+    init.add_argument("--name", default="")
+    init.add_argument("--origin")
+    init.add_argument("--department", default="authority")
+    init.add_argument("--principal", default="authority.first")
+    init.add_argument("--token-out", metavar="FILE", type=Path)
+    command(commands, "status", _status, common, language)
+
+
+def _init(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    from exchange.wiring import make_site
+
+    made = make_site(
+        parsed.dir,
+        name=parsed.name,
+        origin=parsed.origin,
+        department=parsed.department,
+        principal=parsed.principal,
+        now_ns=terminal.now_ns,
+        random_bytes=secrets.token_bytes,
+    )
+    if parsed.token_out is not None:
+        write_token(parsed.token_out, made.token)
+    document = {"site": str(made.root), "principal": parsed.principal, "origin": made.origin, "log_key": made.log_key}
+    if parsed.token_out is None:
+        document["token"] = made.token
+    terminal.show(document, [f"{name}: {value}" for name, value in document.items()])
+    terminal.say("init_done", principal=parsed.principal)
+
+
+def _status(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    with opened(terminal, parsed) as exchange:
+        actor_of(exchange, terminal, parsed)
+        terminal.table(figures(exchange), ["what", "name", "count"])
+
+
+def figures(exchange: Exchange) -> list[dict[str, Any]]:
+    """What the log and the audit log hold, counted by reading them: records by topic, entries by kind."""
+    rows = []
+    for topic, partitions in sorted(exchange.log.topics().items()):
+        what = "dead letters" if topic.startswith(DEAD) else "records"
+        count = sum(_records(exchange, topic, partition) for partition in range(partitions))
+        rows.append({"what": what, "name": topic.removeprefix(DEAD), "count": count})
+    entries: Counter[str] = Counter()
+    released = 0
+    for _, kind, body in exchange.audit.entries(0, exchange.audit.size):
+        entries[kind] += 1
+        released += body["released"] if kind == "release" else 0
+    rows += [{"what": "entries", "name": kind, "count": count} for kind, count in sorted(entries.items())]
+    return [*rows, {"what": "records released", "name": "all", "count": released}]
+
+
+def _records(exchange: Exchange, topic: str, partition: int) -> int:
+    """Records that a reader can reach: those with their `record.commit`."""
+    count, position, until = 0, 0, exchange.publish_parts.marks.committed(topic, partition)
+    while position < until:
+        stored = exchange.log.read(topic, partition, position, _PAGE)
+        count += sum(1 for at in stored.positions if at < until)
+        position = max(stored.next_position, position + 1)
+    return count

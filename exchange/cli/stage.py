@@ -1,0 +1,121 @@
+"""The stage that the demo plays on: each step is a process of its own with its own token, and says what it runs."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from exchange.messages import Language, text
+
+_TAIL: Final = 6
+
+
+class Failed(Exception):  # noqa: N818  # it is what happened to the play
+    """A step did not end as the play says."""
+
+
+@dataclass
+class Stage:
+    """A site, the tokens of its people, and what has been played so far.
+
+    `checks` counts what was compared with the generator's truth or the play's text; a difference ends the play.
+    """
+
+    root: Path
+    tokens: Path
+    language: Language
+    steps: int
+    done: int = 0
+    checks: int = 0
+    started: float = field(default_factory=time.monotonic)
+    processes: int = 0
+
+    def scene(self, key: str, **facts: object) -> None:
+        """The next part of the play, with how far it is."""
+        self.done += 1
+        bar = "█" * self.done + "░" * (self.steps - self.done)
+        print(f"\n{bar} {self.done}/{self.steps}  {text(key, self.language, **facts)}", flush=True)
+
+    def note(self, key: str, **facts: object) -> None:
+        """A sentence about what was just seen."""
+        print(f"  {text(key, self.language, **facts)}", flush=True)
+
+    def run(
+        self,
+        who: str | None,
+        *words: str,
+        stdin: str | None = None,
+        ends: int = 0,
+        quiet: bool = False,
+        site: bool = True,
+    ) -> "Played":
+        """Runs `exchange WORDS` as a process with the token of `who`; it must end with the exit code `ends`."""
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("EXCHANGE_")}
+        environment["LANG"] = environment["LC_ALL"] = "zh_CN.UTF-8" if self.language == "zh" else "C.UTF-8"
+        if site:
+            environment["EXCHANGE_SITE"] = str(self.root)
+        if who is not None:
+            environment["EXCHANGE_TOKEN"] = f"file:{self.tokens / who}.token"
+        shown = " ".join(shlex.quote(_relative(word)) for word in words)
+        print(f"  \033[2m{who or '-'} $\033[0m exchange {shown}", flush=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "exchange", *words],
+            input=stdin,
+            capture_output=True,
+            encoding="utf-8",
+            env=environment,
+            check=False,
+        )
+        self.processes += 1
+        if not quiet or done.returncode != ends:
+            for line in [*done.stdout.splitlines()[-_TAIL:], *done.stderr.splitlines()[-_TAIL:]]:
+                print(f"    {line[:160]}", flush=True)
+        if done.returncode != ends:
+            raise Failed(f"exchange {shown}: ended with {done.returncode}, not {ends}")
+        return Played(done.stdout, done.stderr)
+
+    def check(self, what: str, found: object, expected: object) -> None:
+        """Compares a figure that the exchange gave with the one it must be."""
+        self.checks += 1
+        if found != expected:
+            raise Failed(f"{what}: {found!r}, expected {expected!r}")
+        print(f"  ✓ {what}: {found if not isinstance(found, bool) else ''}".rstrip(": "), flush=True)
+
+
+@dataclass(frozen=True)
+class Played:
+    """What a process wrote."""
+
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:  # noqa: ANN401  # whatever the command answers
+        """Its answer, when it ran with `--json`."""
+        return json.loads(self.stdout)
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The records it wrote as JSON lines."""
+        return [json.loads(line) for line in self.stdout.splitlines()]
+
+
+def _relative(word: str) -> str:
+    path = Path(word)
+    if path.is_absolute():
+        try:
+            return str(path.relative_to(Path.cwd()))
+        except ValueError:
+            return word
+    return word
+
+
+def sizes(files: Sequence[Path]) -> int:
+    """Bytes of these files together."""
+    return sum(file.stat().st_size for file in files)

@@ -1,0 +1,167 @@
+"""What a command talks through: where data goes, where talk goes, in which language, and what time it is."""
+
+import getpass
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO, Final, TextIO
+from zoneinfo import ZoneInfo
+
+from exchange.errors import ExchangeError, Invalid
+from exchange.messages import Language, describe, text
+
+_MOST_IDS: Final = 10_000
+_LARGEST_INPUT: Final = 16 << 20
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """One run of one command."""
+
+    language: Language
+    json: bool
+    environment: Mapping[str, str]
+    stdin: TextIO = field(default_factory=lambda: sys.stdin)
+    stdout: TextIO = field(default_factory=lambda: sys.stdout)
+    stderr: TextIO = field(default_factory=lambda: sys.stderr)
+    now_ns: Callable[[], int] = time.time_ns
+
+    def say(self, key: str, **facts: object) -> None:
+        """A sentence for the person, on stderr."""
+        self.stderr.write(text(key, self.language, **facts) + "\n")
+
+    def show(self, document: Any, lines: Iterable[str]) -> None:
+        """The answer on stdout: the document with `--json`, else the lines."""
+        if self.json:
+            self.stdout.write(json.dumps(document, ensure_ascii=False, sort_keys=True) + "\n")
+        else:
+            for line in lines:
+                self.stdout.write(line + "\n")
+        self.stdout.flush()
+
+    def table(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+        """Rows as JSON, or as lines with two spaces between columns of equal width."""
+        texts = [[_plain(row.get(column)) for column in columns] for row in rows]
+        widths = [max((_width(line[i]) for line in [list(columns), *texts]), default=0) for i in range(len(columns))]
+        lines = [[*columns], *texts]
+        self.show(
+            list(rows), ("  ".join(_padded(cell, widths[i]) for i, cell in enumerate(line)).rstrip() for line in lines)
+        )
+
+    def error(self, error: ExchangeError) -> None:
+        """An error: what, where, what to do; as one JSON object on stderr with `--json`."""
+        what, todo = describe(error, self.language)
+        reasons = [part for part in str(error.facts.get("reasons", "")).split(", ") if part]
+        if self.json:
+            document = {"code": error.code, "family": error.family, "where": error.where, "what": what, "do": todo}
+            if reasons:
+                document["reasons"] = reasons  # type: ignore[assignment]  # the one list among texts
+            self.stderr.write(json.dumps(document, ensure_ascii=False, sort_keys=True) + "\n")
+            return
+        self.stderr.write(f"{error.code}: {what}\n")
+        for reason in reasons:
+            self.stderr.write(f"  {reason}: {text('reason_' + reason, self.language)}\n")
+        self.stderr.write(f"  → {todo}\n")
+
+    def progress(self, total: int | None, unit: str) -> "Progress":
+        """A bar on stderr while something long goes on; silent where stderr is no terminal."""
+        from tqdm import tqdm
+
+        return Progress(
+            tqdm(
+                total=total, unit=unit, unit_scale=True, file=self.stderr, leave=False, disable=not self.stderr.isatty()
+            )
+        )
+
+    def ids(self, file: str | None) -> list[str]:
+        """Subjects' ids, one a line, from a file, from standard input or by a prompt that does not show them.
+
+        They are never arguments: an argument is seen by every process of the machine.
+        """
+        if file is not None and file != "-":
+            lines = read_text(Path(file)).splitlines()
+        elif file is None and self.stdin.isatty():
+            lines = [getpass.getpass(text("prompt_id", self.language) + " ", stream=self.stderr)]
+        else:
+            lines = self.stdin.read(_LARGEST_INPUT).splitlines()
+        ids = [line.strip() for line in lines if line.strip()]
+        if not ids or len(ids) > _MOST_IDS:
+            raise Invalid("ids_missing", most=_MOST_IDS)
+        return ids
+
+    def binary_out(self) -> BinaryIO:
+        """Standard output for bytes."""
+        return self.stdout.buffer
+
+    def time(self, ns: int | None, zone: ZoneInfo) -> str:
+        """A time for people, with its offset."""
+        if ns is None:
+            return "-"
+        return datetime.fromtimestamp(ns // 1_000_000_000, zone).isoformat(sep=" ")
+
+
+class Progress:
+    """A bar that is closed at the end of its `with` block."""
+
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def to(self, done: int) -> None:
+        """So much is done."""
+        self._bar.update(done - self._bar.n)
+
+
+def read_text(file: Path) -> str:
+    """A text file in UTF-8 (a BOM is taken off) of at most 16 MiB; else one clear error."""
+    try:
+        if file.stat().st_size > _LARGEST_INPUT:
+            raise Invalid("file_unreadable", where=file.name, detail="> 16 MiB")
+        return file.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid("file_unreadable", where=file.name, detail=type(error).__name__) from None
+
+
+def read_json(file: Path) -> Any:
+    """A JSON file; else one clear error that names the line."""
+    try:
+        return json.loads(read_text(file))
+    except RecursionError:
+        raise Invalid("file_unparsable", where=file.name, detail="too deeply nested") from None
+    except ValueError as error:
+        raise Invalid("file_unparsable", where=file.name, detail=str(error)) from None
+
+
+def _plain(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, list | tuple | set | frozenset):
+        return ",".join(str(one) for one in value)
+    return str(value)
+
+
+def _width(cell: str) -> int:
+    """Columns on a terminal: a Han character takes two."""
+    import unicodedata
+
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in cell)
+
+
+def _padded(cell: str, width: int) -> str:
+    return cell + " " * (width - _width(cell))
+
+
+def each(items: Iterable[Any], bar: Progress) -> Iterator[Any]:
+    """The items, the bar moving along."""
+    for done, item in enumerate(items, 1):
+        yield item
+        bar.to(done)
