@@ -43,7 +43,7 @@ class SqliteStateStore:
     """A `StateStore` in the file `path`, made when it is not there; it may be used from any thread.
 
     Each row carries a digest over its content, each bucket of tags (equal first 12 bits) the sum (XOR) of its rows'
-    digests: a row that was lost, changed or put back to an older one is found when its bucket is asked.
+    tags and digests: a row that was lost, changed or put back to an older one is found when its bucket is asked.
 
     Raises:
         Tampered: `state_damaged`, from any method.
@@ -116,7 +116,10 @@ class SqliteStateStore:
         old = _rows(connection, _PLACES, topic, [records.tags[index] for index in indexes])
         for index in indexes:
             tag, position = records.tags[index], records.positions[index]
-            _, old_position, old_part, old_digest = old.get(tag, (tag, -1, -1, _EMPTY))
+            # A subject without a row: its digest is taken as its tag, so that its term of the sum is nothing.
+            _, old_position, old_part, old_digest = old.get(tag, (tag, -1, -1, tag))
+            if not (isinstance(old_position, int) and isinstance(old_part, int)):
+                raise self._database.damaged(topic)
             if (old_position, old_part) >= (position, part):
                 continue
             content = (topic, tag, part, position, records.schema_ids[index], records.values[index])
@@ -140,7 +143,7 @@ class SqliteStateStore:
         ):
             if not isinstance(tag, bytes):
                 raise self._database.damaged(topic)
-            total ^= _number(self._own(digest))
+            total ^= _number(tag) ^ _number(self._own(digest))
         kept = _rows(connection, _SUMS, topic, [prefix]).get(prefix, (prefix, _EMPTY))[1]
         if total != _number(self._own(kept)):
             raise self._database.damaged(topic)
