@@ -114,7 +114,7 @@ class Plan:
 
         Raises:
             Invalid: `plan_key_unknown`, `plan_key_missing`, `plan_type_wrong`, `plan_name_unknown` (mask, operator,
-                format …, with the nearest), `plan_out_of_range`, `plan_empty`, `plan_too_large`, `plan_path_twice`,
+                format …, with the nearest), `plan_out_of_range`, `plan_empty`, `plan_oversized`, `plan_path_twice`,
                 `plan_edges_unsorted`, `plan_deny_grants`, `plan_reason_misplaced`, `name_malformed`; each names the
                 JSON path.
         """

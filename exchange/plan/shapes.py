@@ -25,7 +25,7 @@ def read_json(text: str | bytes, *, where: str, most: int = MAX_VALUES) -> objec
     """The JSON value of a text in UTF-8: no key twice, no NaN, not too deep, at most so many values.
 
     Raises:
-        Invalid: `plan_json_malformed` with line and column, `plan_key_twice`, `plan_too_large`.
+        Invalid: `plan_json_malformed` with line and column, `plan_key_twice`, `plan_oversized`.
     """
     try:
         plain = text.decode("utf-8-sig") if isinstance(text, bytes) else text
@@ -33,7 +33,7 @@ def read_json(text: str | bytes, *, where: str, most: int = MAX_VALUES) -> objec
     except json.JSONDecodeError as error:
         raise Invalid("plan_json_malformed", where=where, line=error.lineno, column=error.colno) from None
     except RecursionError:
-        raise Invalid("plan_too_large", where=where, limit=f"{MAX_DEPTH} levels") from None
+        raise Invalid("plan_oversized", where=where, limit=f"{MAX_DEPTH} levels") from None
     except _KeyTwiceError as error:
         raise Invalid("plan_key_twice", where=where, key=shown(str(error))) from None
     except ValueError:  # no UTF-8, NaN, or an integer of thousands of digits
@@ -65,7 +65,7 @@ def bounded(document: object, where: str, most: int = MAX_VALUES) -> None:
         value, depth = stack.pop()
         seen += 1
         if depth > MAX_DEPTH:
-            raise Invalid("plan_too_large", where=where, limit=f"{MAX_DEPTH} levels")
+            raise Invalid("plan_oversized", where=where, limit=f"{MAX_DEPTH} levels")
         children: Iterable[Any] = ()
         if isinstance(value, Mapping):
             children = value.values()
@@ -73,7 +73,7 @@ def bounded(document: object, where: str, most: int = MAX_VALUES) -> None:
             children = value
         stack.extend((child, depth + 1) for child in children)
         if seen + len(stack) > most:
-            raise Invalid("plan_too_large", where=where, limit=f"{most} values")
+            raise Invalid("plan_oversized", where=where, limit=f"{most} values")
 
 
 def shown(name: object) -> str:
@@ -151,7 +151,7 @@ def listing(item: Shape, *, least: int = 0, most: int = MAX_VALUES) -> Shape:
         if len(value) < least:
             raise Invalid("plan_empty", where=where, least=least)
         if len(value) > most:
-            raise Invalid("plan_too_large", where=where, limit=f"{most} items")
+            raise Invalid("plan_oversized", where=where, limit=f"{most} items")
         for place, one in enumerate(value):
             item(one, f"{where}[{place}]")
 
@@ -211,7 +211,7 @@ def text(value: object, where: str) -> None:
     if not isinstance(value, str):
         raise Invalid("plan_type_wrong", where=where, expected="string")
     if len(value) > MAX_TEXT:
-        raise Invalid("plan_too_large", where=where, limit=f"{MAX_TEXT} characters")
+        raise Invalid("plan_oversized", where=where, limit=f"{MAX_TEXT} characters")
     if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
         raise Invalid("plan_type_wrong", where=where, expected="string (Unicode)")
 

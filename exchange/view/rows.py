@@ -89,7 +89,7 @@ class Conditions:
         """Kleene's not: unknown stays unknown."""
         branches = self._branches(node, where)
         if len(branches) != 1:
-            raise Invalid("plan_too_large", where=f"{where}.of", limit="1 items")
+            raise Invalid("plan_oversized", where=f"{where}.of", limit="1 items")
         inner = branches[0]
 
         def holds(record: Record, tag: bytes) -> bool | None:
