@@ -78,16 +78,18 @@ refusals_of(agreement) := {object.union(reason, {"agreement": agreement.id}) |
 
 # Whether it is in force now and permits this action, from this zone, in this case.
 conditions(agreement) := {{"code": code} |
-	conditions := {
-		agreement.status: agreement.status != "active",
-		"not_yet": input.now_ns < agreement.not_before_ns,
-		"expired": input.now_ns >= agreement.expires_ns,
-		"wrong_action": input.action in (agreement.actions == false),
-		"zone": data.codes.zones[input.zone] < data.codes.zones[agreement.zone],
-		"case_required": [bound(agreement), is_object(input.case)] == [true, false],
+	actions := {action | some action in agreement.actions}
+	held := {
+		"expired": [input.now_ns < agreement.expires_ns, agreement.status != "expired"],
+		"not_yet": [input.now_ns >= agreement.not_before_ns],
+		"revoked": [agreement.status != "revoked"],
+		"suspended": [agreement.status != "suspended"],
+		"wrong_action": [count({input.action} - actions) == 0],
+		"zone": [data.codes.zones[input.zone] >= data.codes.zones[agreement.zone]],
+		"case_required": [[bound(agreement), is_object(input.case)] != [true, false]],
 	}
-	some code, holds in conditions
-	holds
+	some code, required in held
+	false in required
 }
 
 # Whether it permits these fields, as they are to be shown.

@@ -13,8 +13,9 @@ selected(grants) := grants if {
 	]
 }
 
-asked := {path | some path in input.fields} if {
+asked := paths if {
 	is_array(input.fields)
+	paths := {path | some path in input.fields}
 } else := set()
 
 missing(grants) := asked - {grant.path | some grant in grants}

@@ -28,11 +28,12 @@ open_refusals := unconditional.refusals | agreements.refusals
 refused(reasons) := {"effect": "deny", "reasons": ordered(reasons)}
 
 # Sorted by a text, because engines differ in how they order objects.
-ordered(reasons) := [by_key[key] | some key in sort(object.keys(by_key))] if {
+ordered(reasons) := list if {
 	by_key := {key: reason |
 		some reason in reasons
 		key := concat("|", [reason.code, object.get(reason, "agreement", ""), place(reason)])
 	}
+	list := [by_key[key] | some key in sort(object.keys(by_key))]
 }
 
 place(reason) := concat("|", [object.get(reason, "path", ""), object.get(reason, "detail", "")])
