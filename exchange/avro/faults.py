@@ -15,6 +15,7 @@ from exchange.avro.defaults import EPOCH, FLOAT_MAX, INT, LONG
 from exchange.avro.kinds import Avro, Named, Value, branches, kind, logical, resolve
 from exchange.avro.shapes import shape
 from exchange.avro.writing import exact_type
+from exchange.errors import Invalid
 
 _TYPES: Final[Mapping[str, type]] = {
     "bool": bool,
@@ -41,6 +42,10 @@ class Fault:
     path: str
     code: str
     shape: str
+
+    def error(self) -> Invalid:
+        """The fault as an error, for a person to read."""
+        return Invalid(self.code, where=self.path)
 
 
 def find_faults(value: object, avro: Avro, named: Named) -> list[Fault]:

@@ -31,9 +31,10 @@ class Codec:
     def faults(self, value: Mapping[str, Any]) -> list[Fault]:
         """Everything wrong with a record, in the schema's order (at most 100); empty when `encode` takes it."""
         try:
-            return find_faults(_plain(value), self.schema.document, self.schema.named)
+            record = _plain(value)
         except TypeError:
             return [Fault("", "value_wrong_type", shape(value))]
+        return find_faults(record, self.schema.document, self.schema.named)
 
     def encode(self, value: Mapping[str, Any]) -> bytes:
         """The record's Avro bytes, the same as fastavro's.

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from exchange.avro.faults import Fault
 from exchange.avro.records import Codec
 from exchange.avro.schema import Schema
 from exchange.avro.shapes import shape, shapes
@@ -62,15 +63,17 @@ class Checker:
         return Checked(sequences, bodies, ids, rejected)
 
     def _malformed(self, sequence: int, value: Mapping[str, Any], place: Place, error: Invalid) -> Rejected:
-        told = {**shapes(value, self._fields), error.where: str(error.facts["shape"])}
-        return Rejected(sequence, replace(place, column=error.where), str(error.facts["fault"]), told)
+        fault = Fault(error.where, str(error.facts["fault"]), str(error.facts["shape"]))
+        told = {**shapes(value, self._fields), fault.path: fault.shape}
+        return Rejected(sequence, replace(place, column=fault.path), fault.error().code, told)
 
     def _unfit(self, sequence: int, value: Mapping[str, Any], place: Place, body: bytes) -> Rejected:
         told = shapes(value, self._fields)
         if len(body) > MAX_BODY:
-            return Rejected(sequence, place, "record_too_large", told)
+            return Rejected(sequence, place, Invalid("record_too_large").code, told)
         told[self._subject_path] = shape(self._subject(value))
-        return Rejected(sequence, replace(place, column=self._subject_path), "subject_missing", told)
+        place = replace(place, column=self._subject_path)
+        return Rejected(sequence, place, Invalid("subject_missing").code, told)
 
 
 def _getter(path: str) -> Callable[[Mapping[str, Any]], str | None]:

@@ -1,0 +1,1 @@
+"""Tests of the Avro room, with fastavro as the reference."""

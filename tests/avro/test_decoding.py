@@ -1,0 +1,126 @@
+"""Bytes from anywhere: they are a record of the schema, or they are refused with one error."""
+
+import io
+import json
+import struct
+from typing import Any
+
+import fastavro
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from exchange.avro.records import Codec
+from exchange.avro.schema import parse
+from exchange.errors import Invalid
+from tests.avro.test_records import CODEC, GOOD
+
+
+def codec_of(*types: Any) -> Codec:
+    """A codec of a record with these fields, f0, f1 …"""
+    fields = [{"name": f"f{i}", "type": avro} for i, avro in enumerate(types)]
+    return Codec(parse(json.dumps({"type": "record", "name": "r", "fields": fields})))
+
+
+DATE = {"type": "int", "logicalType": "date"}
+MICROS = {"type": "long", "logicalType": "timestamp-micros"}
+DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 2}
+ENUM = {"type": "enum", "name": "e", "symbols": ["A", "B"]}
+LIST = {"type": "array", "items": "long"}
+MAP = {"type": "map", "values": "long"}
+HUGE = b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01"  # 2**63 - 1
+
+REFUSED: list[tuple[str, Any, bytes]] = [
+    ("cut off before the first byte", "long", b""),
+    ("cut off inside a number", "long", b"\x80"),
+    ("bytes left over", "long", b"\x02\x02"),
+    ("a number longer than it needs to be", "long", b"\x82\x00"),
+    ("a number of eleven bytes", "long", b"\x80" * 10 + b"\x01"),
+    ("a number beyond 64 bits", "long", b"\xff" * 9 + b"\x02"),
+    ("a number that never ends", "long", b"\xff" * 1000),
+    ("an int beyond 32 bits", "int", b"\x80\x80\x80\x80\x10"),
+    ("a boolean of 2", "boolean", b"\x02"),
+    ("text cut off", "string", b"\x08abc"),
+    ("text of negative length", "string", b"\x01abc"),
+    ("text of huge length", "string", HUGE),
+    ("bytes of huge length", "bytes", HUGE),
+    ("bad UTF-8", "string", b"\x04\xff\xfe"),
+    ("a surrogate in UTF-8", "string", b"\x06\xed\xa0\x80"),
+    ("overlong UTF-8", "string", b"\x04\xc0\x80"),
+    ("a symbol beyond the last", ENUM, b"\x04"),
+    ("a negative symbol", ENUM, b"\x01"),
+    ("a branch beyond the last", ["null", "long"], b"\x04\x02"),
+    ("a negative branch", ["null", "long"], b"\x01"),
+    ("a branch written too long", ["null", "long"], b"\x82\x00\x02"),
+    ("a wide union's branch beyond the last", ["null", "long", "string"], b"\x06\x02"),
+    ("a list of huge count", LIST, HUGE),
+    ("a list of huge negative count", LIST, b"\xff" * 9 + b"\x01\x00"),
+    ("a list cut off", LIST, b"\x04\x02\x02"),
+    ("a block whose size is wrong", LIST, b"\x01\x04\x02\x00"),
+    ("a map's key twice", MAP, b"\x04\x02a\x02\x02a\x02\x00"),
+    ("a map's key beyond the end", MAP, b"\x02\x7ea\x02\x00"),
+    ("a day before the year 1", DATE, b"\xff\xff\xff\xff\x0f"),
+    ("a moment outside the calendar", MICROS, HUGE),
+    ("a decimal of no bytes", DECIMAL, b"\x00"),
+    ("a decimal of too many digits", DECIMAL, b"\x02\x64"),
+    ("a double cut off", "double", b"\0\0\0"),
+    ("a double that is no number", "double", struct.pack("<d", float("nan"))),
+    ("an infinite float", "float", struct.pack("<f", float("inf"))),
+    ("a fixed cut off", {"type": "fixed", "name": "f", "size": 4}, b"123"),
+]
+
+
+@pytest.mark.parametrize(("what", "avro", "body"), REFUSED, ids=[what for what, _, _ in REFUSED])
+def test_wrong_bytes_are_refused(what: str, avro: Any, body: bytes) -> None:
+    """Each is refused with one error that holds no byte of it."""
+    with pytest.raises(Invalid) as refused:
+        codec_of(avro).decode(body)
+    assert refused.value.code == "record_undecodable", what
+    assert refused.value.facts == {"size": len(body)}
+
+
+def test_blocks_of_other_writers_are_read() -> None:
+    """A list in several blocks, with or without sizes, is one list (the format allows it)."""
+    codec = codec_of(LIST)
+    assert codec.decode(b"\x02\x02\x04\x04\x06\x00") == {"f0": [1, 2, 3]}
+    assert codec.decode(b"\x03\x04\x02\x04\x00") == {"f0": [1, 2]}
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=120))
+@example(CODEC.encode(GOOD))
+def test_random_bytes_give_a_faultless_record_or_one_error(body: bytes) -> None:
+    """Whatever the bytes: what is read has no faults, and fastavro reads the same from them."""
+    try:
+        record = CODEC.decode(body)
+    except Invalid as error:
+        assert error.code == "record_undecodable"
+    else:
+        assert CODEC.faults(record) == []
+        assert fastavro.schemaless_reader(io.BytesIO(body), CODEC.schema.parsed, None) == record
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 10_000), st.binary(min_size=1, max_size=2), st.booleans())
+def test_damage_is_refused_or_gives_a_faultless_record(at: int, change: bytes, cut: bool) -> None:  # noqa: FBT001
+    """A good body, cut off or changed at any place: as above, and a cut-off one is always refused."""
+    good = CODEC.encode(GOOD)
+    at %= len(good)
+    body = good[:at] if cut else good[:at] + change + good[at + len(change) :]
+    try:
+        record = CODEC.decode(body)
+    except Invalid as error:
+        assert error.code == "record_undecodable"
+    else:
+        assert not cut
+        assert CODEC.faults(record) == []
+
+
+def test_a_deep_schema_is_walked_without_recursion_errors() -> None:
+    """The deepest schema that is allowed is written and read."""
+    avro: Any = "long"
+    value: Any = 5
+    for _ in range(20):
+        avro, value = {"type": "array", "items": avro}, [value]
+    codec = codec_of(avro)
+    assert codec.decode(codec.encode({"f0": value})) == {"f0": value}
