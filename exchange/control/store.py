@@ -5,17 +5,19 @@ What it promises stands in `exchange.control.EventStore`.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, Row, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from exchange.control import Alongside
 from exchange.control.database import check_revision, open_engine, translated, upgrade
 from exchange.control.events import Event, NewEvent
 from exchange.control.tables import DOCUMENTS, EVENTS, HEAD
 from exchange.errors import Tampered, Unavailable
 from exchange.names import canonical, digest_bytes
+
+if TYPE_CHECKING:
+    from exchange.control import Alongside
 
 __all__ = ["SqlEventStore", "open_engine", "upgrade"]
 
@@ -36,7 +38,7 @@ class SqlEventStore:
         *,
         actor: str,
         time_ns: int,
-        alongside: Alongside,
+        alongside: "Alongside",
     ) -> Sequence[Event]:
         """See `EventStore.append`."""
         with translated(self._engine), self._engine.begin() as connection:
@@ -91,11 +93,11 @@ def _lock_head(connection: Connection, count: int) -> int:
 
 def _check_versions(connection: Connection, expected: Mapping[str, int]) -> None:
     query = (
-        select(EVENTS.c.aggregate, func.max(EVENTS.c.version))
+        select(EVENTS.c.aggregate, func.max(EVENTS.c.version).label("version"))
         .where(EVENTS.c.aggregate.in_(list(expected)))
         .group_by(EVENTS.c.aggregate)
     )
-    found = dict(connection.execute(query).tuples().all())
+    found = {row.aggregate: row.version for row in connection.execute(query)}
     if any(found.get(aggregate, 0) != version for aggregate, version in expected.items()):
         raise Unavailable("events_conflict")
 

@@ -29,7 +29,7 @@ CODES = {
     },
     "dibao_standard": {"431126": 56_000, "note": "text"},
 }
-BUNDLE = {"modules": {"exchange/plan.rego": "package exchange\n"}, "codes": CODES}
+BUNDLE: dict[str, Any] = {"modules": {"exchange/plan.rego": "package exchange\n"}, "codes": CODES}
 TESTS = {"exchange.test_denies_by_default": True}
 
 
