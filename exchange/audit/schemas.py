@@ -57,9 +57,12 @@ class Kind:
 def parse_schema(text: str) -> tuple[bytes, Any]:
     """Prefix and parsed form of a schema entry's text; `Tampered("audit_leaf_undecodable")` when it is none."""
     try:
-        return schema_prefix(text), fastavro.parse_schema(json.loads(text), named_schemas={})
-    except (ValueError, TypeError, KeyError, RecursionError, fastavro.schema.SchemaParseException) as error:
-        raise Tampered("audit_leaf_undecodable", detail="a schema entry that is no schema") from error
+        parsed = fastavro.parse_schema(json.loads(text), named_schemas={})
+    except (ValueError, TypeError, KeyError, RecursionError, fastavro.schema.SchemaParseException):
+        parsed = None
+    if not isinstance(parsed, dict) or parsed.get("type") != "record":
+        raise Tampered("audit_leaf_undecodable", detail="a schema entry that is no schema")
+    return schema_prefix(text), parsed
 
 
 def schema_prefix(text: str) -> bytes:

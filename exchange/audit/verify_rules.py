@@ -1,0 +1,236 @@
+"""The offline verifier's rules for entries: what a log must not say, whoever signed it.
+
+Part of `verify`: like it, this module imports nothing else of `exchange.audit`, for an oracle that imports the code
+it judges does not count.
+"""
+
+import hashlib
+import io
+import json
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import IO, Any, Final
+
+import fastavro
+
+KINDS: Final = frozenset(
+    (
+        *("ack", "anchor", "audit_query", "control", "decision", "gateway_run", "index_segment", "key"),
+        *("policy_revision", "record_commit", "refusal", "release", "schema"),
+    )
+)
+# The schema of the kind `schema`: the one thing about entries that a reader must know beforehand.
+SCHEMA_OF_SCHEMAS: Final = (
+    '{"doc":"Avro schema of later entries. It stands before the first entry that uses it; the first entry of a log is '
+    'the schema of this kind itself, which readers know beforehand.","fields":[{"doc":"Idempotency id: the same id '
+    'never stands twice in a log.","name":"id","type":{"name":"Id","size":16,"type":"fixed"}},{"doc":"When the entry '
+    "was made, by the clock of who made it: nanoseconds since 1970, UTC. Order comes from the index, not from "
+    'this.","name":"time_ns","type":"long"},{"doc":"The kind of entry that the schema is for: the schema\'s record '
+    'name.","name":"kind","type":"string"},{"doc":"The schema as canonical JSON. The first 8 bytes of its SHA-256 '
+    'begin each leaf that uses it.","name":"text","type":"string"}],"name":"schema","namespace":"exchange.audit",'
+    '"type":"record"}'
+)
+_MAX_RANGE: Final = 1 << 22  # positions in a release: 10,000 records, wherever a log leaves gaps
+_IDS_IN_MEMORY: Final = 100_000
+_UNREADABLE: Final = (
+    EOFError, ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, MemoryError, RecursionError,
+)  # fmt: skip
+
+Report = Callable[[str, int, str], None]
+
+
+class Rules:
+    """Takes the entries in order and reports what breaks a rule, as (code, index, detail). Memory does not grow with
+    the log, but with its epochs, schemas and gateway runs.
+    """
+
+    def __init__(self, report: Report) -> None:
+        self.counts: dict[str, int] = {}
+        self._report = report
+        self._schemas: dict[bytes, Any] = {_prefix(SCHEMA_OF_SCHEMAS): _parsed(SCHEMA_OF_SCHEMAS)}
+        self._announced: set[bytes] = set()
+        self._unknown: set[bytes] = set()
+        self._epochs: dict[str, int] = {}
+        self._ids = _Ids()
+        self._counters: dict[tuple[bytes, str], tuple[int, dict[int, int]]] = {}
+        self._blind = False
+
+    def lost(self) -> None:
+        """Entries could not be read: from here on a gap in the counters proves nothing."""
+        self._blind = True
+
+    def take(self, index: int, leaf: bytes) -> None:
+        """The entry at this index."""
+        parsed, prefix = self._schemas.get(leaf[:8]), leaf[:8]
+        if parsed is None or (prefix not in self._announced and self._announced):
+            self._refuse_schema(index, prefix)
+            return
+        body = _decoded(parsed, leaf[8:])
+        if body is None:
+            self._report("entry_undecodable", index, "its body does not fit its schema")
+            self.lost()
+            return
+        kind = str(parsed["name"]).rpartition(".")[2]
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+        self._ids.take(index, body["id"])
+        rule = {"schema": self._schema, "release": self._release, "refusal": self._refusal}.get(kind, self._other)
+        try:
+            rule(index, body)
+        except _UNREADABLE:
+            self._report("entry_undecodable", index, "a field that this kind has always had is of another type")
+
+    def close(self) -> None:
+        """What can be said only at the end."""
+        for index in self._ids.repeated():
+            self._report("id_repeated", index, "its id stands earlier in the log")
+        if self._blind:
+            return
+        for (run, what), (following, ahead) in self._counters.items():
+            if ahead:
+                place = ahead[min(ahead)]
+                self._report("counter_gap", place, f"run {run.hex()}, {what}: number {following} is missing")
+
+    def _refuse_schema(self, index: int, prefix: bytes) -> None:
+        self.lost()
+        if prefix not in self._unknown:
+            self._unknown.add(prefix)
+            self._report("schema_unknown", index, "no schema entry before it has its prefix")
+
+    def _schema(self, index: int, body: Mapping[str, Any]) -> None:
+        text, kind = body["text"], body["kind"]
+        parsed = _parsed(text)
+        if kind not in KINDS:
+            self._report("kind_unknown", index, "a kind that this verifier does not know: use a newer one")
+        elif parsed is None or parsed["name"] != f"exchange.audit.{kind}":
+            self._report("schema_malformed", index, "not a schema of the kind it names")
+        else:
+            self._schemas[_prefix(text)] = parsed
+            self._announced.add(_prefix(text))
+
+    def _other(self, _index: int, body: Mapping[str, Any]) -> None:
+        for name, value in (body.get("raises") or {}).items():
+            self._epochs[name] = max(value, self._epochs.get(name, value))
+
+    def _release(self, index: int, body: Mapping[str, Any]) -> None:
+        for name, value in body["epochs"].items():
+            if self._epochs.get(name) != value:
+                known = self._epochs.get(name, "-")
+                self._report("release_behind", index, f"it rests on {name} = {value}, the log has {known}")
+        if body["time_ns"] >= body["expires_ns"]:
+            self._report("release_expired", index, "its plan had expired")
+        if body["excluded"] is not None and not _fits(body["excluded"], body["lo"], body["hi"]):
+            self._report("excluded_malformed", index, "its bitmap does not fit its range")
+        self._count(index, body["run"], body["agreement"] or body["dataset"], body["counter"])
+
+    def _refusal(self, index: int, body: Mapping[str, Any]) -> None:
+        run, counter = body.get("run"), body.get("counter")
+        if run is not None and counter is not None:
+            self._count(index, run, body.get("agreement") or body.get("dataset") or "", counter)
+
+    def _count(self, index: int, run: object, what: object, counter: object) -> None:
+        if not (isinstance(run, bytes) and isinstance(what, str) and isinstance(counter, int)):
+            raise TypeError
+        following, ahead = self._counters.get((run, what), (1, {}))
+        if counter < following or counter in ahead:
+            self._report("counter_repeated", index, f"run {run.hex()}, {what}: number {counter} was used before")
+            return
+        ahead[counter] = index
+        while following in ahead:
+            del ahead[following]
+            following += 1
+        self._counters[run, what] = (following, ahead)
+
+
+class _Ids:
+    """Entry ids seen, in memory or, when they are many, in temporary files by their first bits."""
+
+    def __init__(self) -> None:
+        self._recent: dict[bytes, int] = {}
+        self._again: list[int] = []
+        self._files: list[IO[bytes]] = []
+
+    def take(self, index: int, entry_id: bytes) -> None:
+        if entry_id in self._recent:
+            self._again.append(index)
+            return
+        self._recent[entry_id] = index
+        if len(self._recent) >= _IDS_IN_MEMORY:
+            self._spill()
+
+    def _spill(self) -> None:
+        if not self._files:
+            self._files = [tempfile.TemporaryFile() for _ in range(64)]  # noqa: SIM115 - closed when read back, or with us
+        parts: list[list[bytes]] = [[] for _ in self._files]
+        for entry_id, index in self._recent.items():
+            parts[entry_id[0] & 63].append(entry_id + index.to_bytes(8, "big"))
+        for file, part in zip(self._files, parts, strict=True):
+            file.write(b"".join(part))
+        self._recent = {}
+
+    def repeated(self) -> Iterator[int]:
+        """The indexes of entries whose id stands earlier."""
+        yield from self._again[:1_000]
+        if not self._files:
+            return
+        self._spill()
+        for file in self._files:
+            file.seek(0)
+            seen = set()
+            while record := file.read(24):
+                if record[:16] in seen:
+                    yield int.from_bytes(record[16:], "big")
+                seen.add(record[:16])
+            file.close()
+
+
+def _prefix(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()[:8]
+
+
+def _parsed(text: str) -> Any:  # noqa: ANN401 - fastavro's parsed schema, None when the text is none that we allow
+    try:
+        document = json.loads(text)
+        fields = {field["name"]: field["type"] for field in document["fields"]}
+        if document["type"] != "record" or not _allowed(document, 0) or fields["time_ns"] != "long":
+            return None
+        if fields["id"] != {"name": "Id", "size": 16, "type": "fixed"}:
+            return None
+        return fastavro.parse_schema(document, named_schemas={})
+    except (*_UNREADABLE, fastavro.schema.SchemaParseException):
+        return None
+
+
+def _allowed(avro: Any, depth: int) -> bool:  # noqa: ANN401 - a JSON schema
+    """Only types of which each value takes at least one byte: so a leaf of 64 KB cannot unfold into more."""
+    if depth > 8 or isinstance(avro, list):
+        return depth <= 8 and len(avro) == 2 and avro[0] == "null" and _allowed(avro[1], depth + 1)
+    if isinstance(avro, str):
+        return avro in ("string", "bytes", "long", "int", "boolean", "Id", "Tag", "Hash")
+    inner = {"array": "items", "map": "values"}.get(avro["type"])
+    if inner is not None:
+        return _allowed(avro[inner], depth + 1)
+    if avro["type"] == "record":
+        return bool(avro["fields"]) and all(_allowed(field["type"], depth + 1) for field in avro["fields"])
+    return bool(avro["type"] == "fixed" and 0 < avro["size"] <= 64)
+
+
+def _decoded(parsed: Any, data: bytes) -> dict[str, Any] | None:  # noqa: ANN401 - fastavro's parsed schema
+    stream = io.BytesIO(data)
+    try:
+        body = fastavro.schemaless_reader(stream, parsed, None)
+    except _UNREADABLE:
+        return None
+    return body if isinstance(body, dict) and not stream.read(1) else None
+
+
+def _fits(bitmap: bytes, lo: int, hi: int) -> bool:
+    """Whether this is zlib of exactly one bit for each position; never unfolds more than that."""
+    length = (hi - lo + 7) // 8
+    if not 0 < hi - lo <= _MAX_RANGE:
+        return False
+    unfold = zlib.decompressobj()
+    try:
+        return len(unfold.decompress(bitmap, length + 1)) == length and unfold.eof and not unfold.unused_data
+    except zlib.error:
+        return False
