@@ -22,6 +22,7 @@ WRONG_CHECK: Final = "wrong_check"
 _LONG: Final = range(-(1 << 63), 1 << 63)
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,19}")
 _MONEY: Final = re.compile(r"([+-]?)([0-9]{1,15}|[0-9]{1,3}(?:,[0-9]{3}){1,4})(?:\.([0-9]{1,2})0*)?")
+_ISO: Final = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8}")
 _DATE: Final = re.compile(r"([0-9]{4})(?:([-/.])([0-9]{1,2})\2([0-9]{1,2})|([0-9]{2})([0-9]{2}))")
 _HAN_DATE: Final = re.compile(r"([0-9]{4})年([0-9]{1,2})月([0-9]{1,2})日")
 _MONTH: Final = re.compile(r"([0-9]{4})(?:[-/.]([0-9]{1,2})|年([0-9]{1,2})月|([0-9]{2}))")
@@ -81,8 +82,8 @@ def fen(cell: str) -> int:
 
 def day(cell: str) -> date:
     """2026-01-03, 2026/1/3, 2026.1.3, 20260103, 2026年1月3日; else `cell_date_malformed`."""
-    if cell.isascii() and len(cell) == 10 and cell[4] == cell[7] == "-" and cell[:4].isdigit():
-        with suppress(ValueError):  # the common form, fast; whatever else it may be is judged below
+    if cell.isascii() and _ISO.fullmatch(cell):
+        with suppress(ValueError):  # the common forms, fast; no other day comes of them below
             return date.fromisoformat(cell)
     plain = identifiers.plain_number(cell)
     found = _DATE.fullmatch(plain) or _HAN_DATE.fullmatch(plain)

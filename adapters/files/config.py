@@ -30,6 +30,7 @@ from dataclasses import field as field_
 from pathlib import Path
 from typing import Any, Final
 
+from adapters.files import strict
 from exchange import names
 from exchange.errors import Invalid
 
@@ -135,7 +136,7 @@ def load_config(path: Path) -> FilesConfig:
 
 def parse_config(document: Mapping[str, Any], *, where: str) -> FilesConfig:
     """The configuration in this document; raises as `load_config` does."""
-    _known(document, _TOP, where)
+    strict.known(document, _TOP, where)
     source = names.check("source", document.get("source"), where=f"{where}: source")
     dataset = names.check("dataset", document.get("dataset"), where=f"{where}: dataset")
     columns = _columns(document.get("columns"), f"{where}: columns")
@@ -143,14 +144,14 @@ def parse_config(document: Mapping[str, Any], *, where: str) -> FilesConfig:
         source=source,
         dataset=dataset,
         columns=columns,
-        format=_one_of(document, "format", ("csv",), where),
-        encoding=_one_of(document, "encoding", ("guess", "utf-8", "gb18030"), where),
-        delimiter=_one_of(document, "delimiter", (",", ";", "\t", "|"), where),
+        format=strict.one_of(document, "format", ("csv",), where),
+        encoding=strict.one_of(document, "encoding", ("guess", "utf-8", "gb18030"), where),
+        delimiter=strict.one_of(document, "delimiter", (",", ";", "\t", "|"), where),
         header=_header(document, where),
-        key=_texts(document, "key", where),
-        nulls=frozenset(_texts(document, "nulls", where)) if "nulls" in document else frozenset({""}),
-        absent=_texts(document, "absent", where),
-        lost_ledger=_one_of(document, "lost_ledger", ("refuse", "send_again"), where),
+        key=strict.texts(document, "key", where),
+        nulls=frozenset(strict.texts(document, "nulls", where)) if "nulls" in document else frozenset({""}),
+        absent=strict.texts(document, "absent", where),
+        lost_ledger=strict.one_of(document, "lost_ledger", ("refuse", "send_again"), where),
         constants=_constants(document.get("constants", {}), f"{where}: constants"),
     )
     _consistent(config, where)
@@ -162,41 +163,41 @@ def _consistent(config: FilesConfig, where: str) -> None:
     filled = [column.field for column in config.columns] + list(config.constants) + list(config.absent)
     for name in filled:
         if filled.count(name) > 1:
-            raise _wrong(f"{where}: {name}", "one column, constant or absence for each field")
+            raise strict.wrong(f"{where}: {name}", "one column, constant or absence for each field")
     headers = [plain_header(column.header) for column in config.columns]
     if len(set(headers)) < len(headers) or "" in headers:
-        raise _wrong(f"{where}: columns", "each header once, none of them empty")
+        raise strict.wrong(f"{where}: columns", "each header once, none of them empty")
     if config.header == 0 and not all(_NUMBER.fullmatch(header) for header in headers):
-        raise _wrong(f"{where}: columns", 'columns named by number ("1", "2", …), for there is no header')
+        raise strict.wrong(f"{where}: columns", 'columns named by number ("1", "2", …), for there is no header')
     for name in config.key:
         if name not in scalars:
             near = names.nearest(name, scalars)
-            raise _wrong(f"{where}: key", f"a field of a column ({name}?{' nearest: ' + near if near else ''})")
+            raise strict.wrong(f"{where}: key", f"a field of a column ({name}?{' nearest: ' + near if near else ''})")
 
 
 def _columns(table: object, where: str) -> tuple[Column, ...]:
     if not isinstance(table, dict) or not table:
-        raise _wrong(where, 'a table: header = { field = "…", type = "…" }')
+        raise strict.wrong(where, 'a table: header = { field = "…", type = "…" }')
     return tuple(_column(header, entry, f"{where}.{header}") for header, entry in table.items())
 
 
 def _column(header: str, entry: object, where: str, *, types: Iterable[str] = TYPES) -> Column:
     if not isinstance(entry, dict):
-        raise _wrong(where, '{ field = "…", type = "…" }')
-    kind = _one_of(entry, "type", tuple(types), where, required=True)
-    _known(entry, ("field", "type", *_OPTIONS.get(kind, ())), where)
+        raise strict.wrong(where, '{ field = "…", type = "…" }')
+    kind = strict.one_of(entry, "type", tuple(types), where, required=True)
+    strict.known(entry, ("field", "type", *_OPTIONS.get(kind, ())), where)
     zone = entry.get("zone", "+08:00")
     if not isinstance(zone, str) or not _ZONE.fullmatch(zone):
-        raise _wrong(f"{where}.zone", "an offset such as +08:00")
+        raise strict.wrong(f"{where}.zone", "an offset such as +08:00")
     return Column(
         header=header,
         field=_field(entry.get("field"), f"{where}.field"),
         type=kind,
-        form=_one_of(entry, "form", ("person", "code"), where),
+        form=strict.one_of(entry, "form", ("person", "code"), where),
         values=_values(kind, entry.get("values"), f"{where}.values"),
         zone=zone,
-        separator=_character(entry, "separator", ";", where),
-        within=_character(entry, "within", ":", where),
+        separator=strict.character(entry, "separator", ";", where),
+        within=strict.character(entry, "within", ":", where),
         parts=_parts(header, entry, where) if kind == "list" else (),
     )
 
@@ -204,13 +205,13 @@ def _column(header: str, entry: object, where: str, *, types: Iterable[str] = TY
 def _parts(header: str, entry: Mapping[str, Any], where: str) -> tuple[Column, ...]:
     parts = entry.get("parts")
     if not isinstance(parts, list) or not parts:
-        raise _wrong(f"{where}.parts", 'a list of { field = "…", type = "…" }')
+        raise strict.wrong(f"{where}.parts", 'a list of { field = "…", type = "…" }')
     flat = [kind for kind in TYPES if kind != "list"]
     found = tuple(_column(header, part, f"{where}.parts[{i}]", types=flat) for i, part in enumerate(parts))
     if len({part.field for part in found}) < len(found):
-        raise _wrong(f"{where}.parts", "each field once")
+        raise strict.wrong(f"{where}.parts", "each field once")
     if entry.get("separator", ";") == entry.get("within", ":"):
-        raise _wrong(f"{where}.within", "another character than separator")
+        raise strict.wrong(f"{where}.within", "another character than separator")
     return found
 
 
@@ -219,62 +220,28 @@ def _values(kind: str, table: object, where: str) -> Mapping[str, Any]:
         return {}
     wanted = str if kind == "enum" else bool
     if not isinstance(table, dict) or not table or not all(isinstance(v, wanted) for v in table.values()):
-        raise _wrong(where, f"a table: text in the file = {'a symbol' if kind == 'enum' else 'true or false'}")
+        raise strict.wrong(where, f"a table: text in the file = {'a symbol' if kind == 'enum' else 'true or false'}")
     return table
 
 
 def _constants(table: object, where: str) -> Mapping[str, Any]:
     if not isinstance(table, dict):
-        raise _wrong(where, "a table: field = value")
+        raise strict.wrong(where, "a table: field = value")
     for name, value in table.items():
         _field(name, f"{where}.{name}")
         if not isinstance(value, str | bool | int):
-            raise _wrong(f"{where}.{name}", "a text, a whole number, true or false")
+            raise strict.wrong(f"{where}.{name}", "a text, a whole number, true or false")
     return table
 
 
 def _field(name: object, where: str) -> str:
     if isinstance(name, str) and _FIELD.fullmatch(name):
         return name
-    raise _wrong(where, "a field's name: a-z, 0-9 and _")
+    raise strict.wrong(where, "a field's name: a-z, 0-9 and _")
 
 
 def _header(document: Mapping[str, Any], where: str) -> int:
     header = document.get("header", 1)
     if isinstance(header, bool) or not isinstance(header, int) or not 0 <= header <= 1000:
-        raise _wrong(f"{where}: header", "a line number from 0 (no header) to 1000")
+        raise strict.wrong(f"{where}: header", "a line number from 0 (no header) to 1000")
     return header
-
-
-def _texts(document: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
-    texts = document.get(key, [])
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise _wrong(f"{where}: {key}", "a list of texts")
-    if len(set(texts)) < len(texts):
-        raise _wrong(f"{where}: {key}", "each text once")
-    return tuple(texts)
-
-
-def _character(entry: Mapping[str, Any], key: str, default: str, where: str) -> str:
-    character = entry.get(key, default)
-    if isinstance(character, str) and len(character) == 1:
-        return character
-    raise _wrong(f"{where}.{key}", "one character")
-
-
-def _one_of(table: Mapping[str, Any], key: str, allowed: tuple[str, ...], where: str, *, required: bool = False) -> str:
-    value = table.get(key, None if required else allowed[0])
-    if isinstance(value, str) and value in allowed:
-        return value
-    raise _wrong(f"{where}: {key}", " | ".join(repr(item) for item in allowed))
-
-
-def _known(table: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
-    for key in table:
-        if key not in known:
-            nearest = names.nearest(key, known) or ", ".join(known)
-            raise Invalid("adapter_config_unknown_key", where=where, key=key[:100], nearest=nearest)
-
-
-def _wrong(where: str, expected: str) -> Invalid:
-    return Invalid("adapter_config_value", where=where, expected=expected)

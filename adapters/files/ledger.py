@@ -47,6 +47,7 @@ class Ledger:
         self._connection = connection
         self.salt = salt
         self._high = mark
+        self._noted: list[tuple[bytes, int, int, bytes]] = []
 
     def meet(self, key: bytes) -> int:
         """The number of times that this run has met this key, now included."""
@@ -58,6 +59,8 @@ class Ledger:
         The second condition keeps the order of rows with one key: once the first was sent anew, so is the second,
         and the latest event of a key is always its last row.
         """
+        if occurrence > 1:
+            self._write()  # the occurrence before may be among what was noted since the last commit
         latest = self._connection.execute(_LATEST, (key, occurrence)).fetchone()
         if latest is None or latest[1] != content:
             return False
@@ -69,18 +72,24 @@ class Ledger:
     def send(self, key: bytes, occurrence: int, content: bytes) -> int:
         """The sequence for this row, noted; durable after `commit`."""
         self._high += 1
-        self._connection.execute("INSERT INTO sent VALUES (?, ?, ?, ?)", (key, occurrence, self._high, content))
+        self._noted.append((key, occurrence, self._high, content))
         return self._high
 
     def commit(self) -> None:
         """All that was noted is durable on return. A crash from here on: the rows are above the mark, or taken."""
+        self._write()
         self._connection.execute("UPDATE about SET value=? WHERE name='high'", (self._high,))
         self._connection.execute("COMMIT")
         self._connection.execute("BEGIN")
 
     def outlived(self) -> dict[bytes, int]:
         """Keys of which the files hold fewer rows than were sent, with the number they hold now: to be sent again."""
+        self._write()
         return dict(self._connection.execute(_OUTLIVED).fetchall())
+
+    def _write(self) -> None:
+        self._connection.executemany("INSERT INTO sent VALUES (?, ?, ?, ?)", self._noted)
+        self._noted.clear()
 
 
 @contextmanager

@@ -1,12 +1,10 @@
 """From a row's cells to a record by field name, with the digests by which the ledger knows it again."""
 
 import hashlib
-import json
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from typing import Any, Final
 
 from adapters.files import cells
@@ -45,7 +43,6 @@ class Mapper:
         self._fixed = {**dict.fromkeys(sorted(config.absent)), **dict(sorted(config.constants.items()))}
         self._key = config.key
         self._salt = salt
-        self._encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=date.isoformat)
         self._width = headers.width
 
     def item(self, row: RawRow) -> Item:
@@ -79,8 +76,8 @@ class Mapper:
         return Item(content, content, Place(row.file, row.row, header), None, code, shape)
 
     def _digest(self, document: object) -> bytes:
-        text = self._encoder.encode(document).encode("utf-8", "surrogatepass")
-        return hashlib.blake2b(text, digest_size=16, key=self._salt).digest()
+        # `ascii` writes plain values exactly and alike in every version of Python, for it escapes all but ASCII.
+        return hashlib.blake2b(ascii(document).encode(), digest_size=16, key=self._salt).digest()
 
 
 def shape_of(text: str) -> str:
