@@ -115,13 +115,15 @@ def _at(topic: str, partition: int) -> Any:  # noqa: ANN401 - SQLAlchemy's condi
 
 
 def _sealed(row: RowMapping) -> Sealed:
-    try:
-        seal = Seal(**{name: row[name] for name in _SEAL_FIELDS})
-        packed, leaves = bytes(row["sequences"]), bytes(row["leaves"])
-        sequences = [int.from_bytes(packed[at : at + 8], "big") for at in range(0, len(packed), 8)]
-        hashes = [leaves[at : at + _HASH] for at in range(0, len(leaves), _HASH)]
-    except (TypeError, ValueError) as error:
-        raise Tampered("seal_broken", where=str(row["id"]), detail="row") from error
+    for column in SEALS.c:  # SQLite keeps in a column what it is given
+        if not isinstance(row[column.name], column.type.python_type) and not (
+            column.nullable and row[column.name] is None
+        ):
+            raise Tampered("seal_broken", where=str(row["id"]), detail=column.name)
+    seal = Seal(**{name: row[name] for name in _SEAL_FIELDS})
+    packed, leaves = row["sequences"], row["leaves"]
+    sequences = [int.from_bytes(packed[at : at + 8], "big") for at in range(0, len(packed), 8)]
+    hashes = [leaves[at : at + _HASH] for at in range(0, len(leaves), _HASH)]
     if len(sequences) != len(hashes):
         raise Tampered("seal_broken", where=seal.id, detail="sequences")
     return Sealed(seal, row["source"], row["schema"], row["actor"], row["rejected"], sequences, hashes)

@@ -1,7 +1,7 @@
 """A small exchange for tests of publishing: the real stores in a folder, a dataset, an adapter over a list."""
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -76,12 +76,6 @@ class ListAdapter:
             yield SourceBatch([sequence for sequence, _ in good], [one for _, one in good], places, bad)
 
 
-def clock(start: int = 1_795_420_800_000_000_000) -> Callable[[], int]:
-    """A clock that rises by one microsecond whenever it is looked at."""
-    ticks = itertools.count(start, 1_000)
-    return lambda: next(ticks)
-
-
 @dataclass(frozen=True)
 class Site:
     """Everything open; `close` and open again to play a restart."""
@@ -110,14 +104,13 @@ def open_site(folder: Path, *, partitions: int = 2, batch_records: int = 4, sche
         (folder / "audit").mkdir()
         audit_tables.METADATA.create_all(engine)
         log_tables.METADATA.create_all(engine)
-        create(store, "test.example/audit", SigningKey.load(folder / "log.key"), clock())
-    now_ns = clock(1_795_420_900_000_000_000 + 10**9 * sum(1 for _ in folder.iterdir()))
-    audit = AuditLog(store, SigningKey.load(folder / "log.key"), now_ns)
+        create(store, "test.example/audit", SigningKey.load(folder / "log.key"), time.time_ns)
+    audit = AuditLog(store, SigningKey.load(folder / "log.key"), time.time_ns)
     log = SqliteRecordLog(folder / "records.db")
     transaction = transactions(engine)
     tagger = SubjectTagger(SUBJECT_KEY)
     seals, marks = SealStore(transaction), CommitMarks(transaction)
-    parts = PublishParts(log, seals, marks, transaction, audit, tagger, now_ns, batch_records)
+    parts = PublishParts(log, seals, marks, transaction, audit, tagger, time.time_ns, batch_records)
     key = SigningKey.load(folder / "seal.key")
     checker = Checker(contract(schema), schema)
     target = PublishTarget(

@@ -33,9 +33,9 @@ DEAD = topic_of(DATASET)
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+def site(folder: Path) -> Iterator[Site]:
     """An open site with no records."""
-    made = open_site(tmp_path)
+    made = open_site(folder)
     yield made
     made.close()
 
@@ -126,9 +126,9 @@ def test_a_batch_of_bad_records_only_is_sealed_and_not_sent_again(site: Site) ->
     check_commits(site)
 
 
-def test_no_id_and_no_value_stands_anywhere_but_in_the_records(tmp_path: Path) -> None:
+def test_no_id_and_no_value_stands_anywhere_but_in_the_records(folder: Path) -> None:
     """Ids and values of good and bad records: not in dead letters, headers, seals, audit log, files' names."""
-    site = open_site(tmp_path, batch_records=3)
+    site = open_site(folder, batch_records=3)
     records: dict[int, Any] = {number: person(number) for number in range(1, 9)}
     records[3] = {**person(3), "income": "4300001990"}
     records[5] = {**person(5), person(5)["id_number"]: person(5)["name"]}
@@ -137,10 +137,8 @@ def test_no_id_and_no_value_stands_anywhere_but_in_the_records(tmp_path: Path) -
     secrets = [text.encode() for number in range(1, 9) for text in (person(number)["id_number"], f"name-{number}")]
     letters = b"".join(readable(site, DEAD))
     headers = repr([site.log.headers(DEAD, 0, place) for place in range(3)]).encode()
-    stored = b"".join(
-        item.read_bytes() for item in tmp_path.rglob("*") if item.is_file() and "records" not in item.name
-    )
-    names = " ".join(item.name for item in tmp_path.rglob("*")).encode()
+    stored = b"".join(item.read_bytes() for item in folder.rglob("*") if item.is_file() and "records" not in item.name)
+    names = " ".join(item.name for item in folder.rglob("*")).encode()
     assert len(dead_letters(site)) == 3
     for place in (letters, headers, stored, names):
         assert not any(secret in place for secret in secrets)
