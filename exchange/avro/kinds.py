@@ -1,6 +1,6 @@
 """How to look at an Avro type that has been brought into normal form."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 Avro: TypeAlias = Any  # a type as its JSON: a name, a definition (dict) or a union (list)
@@ -30,3 +30,13 @@ def branches(avro: Avro) -> tuple[list[Avro], bool]:
     if not isinstance(avro, list):
         return [avro], False
     return [branch for branch in avro if branch != "null"], "null" in avro
+
+
+def first_twin(names: Iterable[str]) -> str | None:
+    """The first name that stands a second time."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None

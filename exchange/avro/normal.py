@@ -4,7 +4,7 @@ import re
 from typing import Any, Final
 
 from exchange.avro.defaults import default_fault
-from exchange.avro.kinds import Avro
+from exchange.avro.kinds import Avro, first_twin
 from exchange.errors import Invalid
 
 MAX_BYTES: Final = 1024 * 1024
@@ -244,7 +244,7 @@ class Normaliser:
         return value
 
     def _unique(self, names: list[str], path: str, what: str) -> None:
-        twin = next((name for name in sorted(set(names)) if names.count(name) > 1), None)
+        twin = first_twin(names)
         if twin is not None:
             raise self._wrong(path, f"the {what} {twin[:60]} stands twice")
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
-from exchange.avro.kinds import Avro, Named, branches, kind, logical, resolve
+from exchange.avro.kinds import Avro, Named, branches, first_twin, kind, logical, resolve
 from exchange.avro.normal import MAX_BYTES, Normaliser, problem
 from exchange.names import digest
 
@@ -97,7 +97,7 @@ def _json(text: str | bytes, where: str) -> object:
 def _no_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        twin = next(key for i, (key, _) in enumerate(pairs) if key in dict(pairs[:i]))
+        twin = first_twin(key for key, _ in pairs) or ""
         raise ValueError(f"the key {twin[:40]!r} stands twice in one object")
     return found
 

@@ -10,6 +10,12 @@ from exchange.errors import Invalid
 from tests.avro.strategies import documents, values
 
 _WIDER = {"int": ["long", "double", "string"], "long": ["double", "int"], "float": ["double"], "string": ["bytes"]}
+_ADDED: list[list[dict[str, Any]]] = [
+    [],
+    [{"name": "added", "type": ["null", "long"], "default": None}],
+    [{"name": "added", "type": {"type": "array", "items": "int"}, "default": [1]}],
+    [{"name": "added", "type": "string"}],
+]
 
 
 @st.composite
@@ -55,7 +61,7 @@ def _replaced(draw: st.DrawFn, avro: Any) -> Any:
 
 
 def _fields(draw: st.DrawFn, fields: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    found = []
+    found: list[dict[str, Any]] = []
     for entry in fields:
         change = draw(st.sampled_from(["keep", "keep", "drop", "rename", "alias"]))
         later = {**entry, "type": _changed(draw, entry["type"])}
@@ -65,7 +71,4 @@ def _fields(draw: st.DrawFn, fields: list[dict[str, Any]]) -> list[dict[str, Any
             later = {**later, "name": "new_" + later["name"], "aliases": [entry["name"]]}
         if change != "drop":
             found.append(later)
-    added = draw(st.sampled_from([[], [{"name": "added", "type": ["null", "long"], "default": None}],
-                                  [{"name": "added", "type": {"type": "array", "items": "int"}, "default": [1]}],
-                                  [{"name": "added", "type": "string"}]]))  # fmt: skip
-    return draw(st.permutations(found)) + added or fields
+    return draw(st.permutations(found)) + draw(st.sampled_from(_ADDED)) or fields

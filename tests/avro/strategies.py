@@ -2,7 +2,7 @@
 
 import json
 import string
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
 from typing import Any
 
@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from exchange.avro.kinds import Named, branches, kind, logical, resolve
 from exchange.avro.schema import Schema, from_document
 
-FLOATS = {"allow_nan": False, "allow_infinity": False}
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 NAMES = st.text(string.ascii_lowercase + "_", min_size=1, max_size=6)
-ZONES = st.sampled_from([UTC, timezone(timedelta(hours=8)), timezone(timedelta(hours=-5, minutes=30))])
+ZONES: st.SearchStrategy[tzinfo] = st.sampled_from(
+    [UTC, timezone(timedelta(hours=8)), timezone(timedelta(hours=-5, minutes=30))]
+)
 PLAIN = ("boolean", "int", "long", "float", "double", "bytes", "string")
 PRIMITIVE = st.sampled_from(PLAIN)
 LOGICAL = st.sampled_from(
@@ -102,8 +103,8 @@ def _scalars(word: str, avro: Any) -> st.SearchStrategy[Any]:
         "boolean": st.booleans(),
         "int": st.integers(-(2**31), 2**31 - 1),
         "long": st.integers(-(2**63), 2**63 - 1),
-        "float": st.floats(width=32, **FLOATS),  # type: ignore[arg-type]  # a dict of keywords
-        "double": st.floats(**FLOATS),  # type: ignore[arg-type]  # a dict of keywords
+        "float": st.floats(width=32, allow_nan=False, allow_infinity=False),
+        "double": st.floats(allow_nan=False, allow_infinity=False),
         "bytes": st.binary(max_size=20),
         "string": TEXT,
         "date": st.dates(),
@@ -126,5 +127,5 @@ def scaled(number: int, scale: int) -> Decimal:
 
 
 def _moments() -> st.SearchStrategy[datetime]:
-    inside = {"min_value": datetime(1, 1, 3), "max_value": datetime(9999, 12, 29)}  # noqa: DTZ001  zones come later
-    return st.datetimes(**inside, timezones=ZONES)
+    low, high = datetime(1, 1, 3), datetime(9999, 12, 29)  # noqa: DTZ001  Hypothesis adds the zones
+    return st.datetimes(low, high, timezones=ZONES)

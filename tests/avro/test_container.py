@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from exchange.avro import container
 from exchange.avro.schema import Schema, parse
 from exchange.errors import Invalid
+from tests.avro.outcome import outcome
 from tests.avro.strategies import schemas_with_records
 from tests.avro.test_records import GOOD, schema
 
@@ -76,10 +77,8 @@ def test_a_changed_byte_never_leaks_a_foreign_error(at: int, byte: int) -> None:
     """One byte changed: an error of ours, or records without faults."""
     data = bytearray(file_of(SMALL, VALUES[:20]))
     data[at % len(data)] = byte
-    try:
-        read_all(bytes(data))
-    except Invalid as error:
-        assert error.code in ("container_damaged", "schema_unparsable", "schema_unsupported")
+    _, code = outcome(lambda: read_all(bytes(data)))
+    assert code in ("", "container_damaged", "schema_unparsable", "schema_unsupported")
 
 
 def _long(number: int) -> bytes:

@@ -73,6 +73,14 @@ class NoOffset(tzinfo):
         """None: not known."""
         return
 
+    def dst(self, _moment: datetime | None) -> None:
+        """None: not known."""
+        return
+
+    def tzname(self, _moment: datetime | None) -> None:
+        """None: not known."""
+        return
+
 
 def schema() -> Schema:
     """A schema with a field of every type."""
@@ -90,7 +98,7 @@ def reference_bytes(of: Schema, value: Any) -> bytes:
     return out.getvalue()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(schemas_with_records())
 def test_the_reference_writes_and_reads_the_same(case: tuple[Schema, dict[str, Any]]) -> None:
     """For a record that fits: no faults, fastavro's bytes, and both read back the record."""
@@ -150,7 +158,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("at_ms", datetime(2026, 1, 1, microsecond=1, tzinfo=UTC), "value_too_precise"),
     ("at_ms", datetime(2026, 1, 1), "value_without_zone"),  # noqa: DTZ001  naive is the point
     ("money", Decimal("123.45"), "value_out_of_range"),
-    ("money", Decimal("123"), "value_out_of_range"),
+    ("money", Decimal(123), "value_out_of_range"),
     ("money", Decimal("1E+1000000000"), "value_out_of_range"),
     ("money", Decimal("1.234"), "value_too_precise"),
     ("money", Decimal("NaN"), "value_not_finite"),

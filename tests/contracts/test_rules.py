@@ -60,7 +60,7 @@ def test_a_bad_contract_has_one_precise_error(
     assert refused.value.code == code
     assert refused.value.where == f"{tmp_path / 'contract.yaml'}:{line}"
     for language in ("en", "zh"):
-        what, todo = describe(refused.value, language)  # type: ignore[arg-type]  # both words are languages
+        what, todo = describe(refused.value, language)
         assert "{" not in what + todo
     said = describe(refused.value, "en")[0]
     assert [word for word in words if word not in said] == []
