@@ -6,7 +6,6 @@ An engine is a function from an empty folder to an open log of what is stored th
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given, settings
@@ -16,11 +15,19 @@ from exchange.envelope import Batch
 from exchange.errors import Invalid
 from exchange.log import RecordLog
 from exchange.log.sqlite import SqliteRecordLog
+from tests.log.memory import folder_in_memory
 
 Open = Callable[[Path], RecordLog]
 ENGINES: dict[str, Open] = {"sqlite": lambda folder: SqliteRecordLog(folder / "records.db")}
 TOPIC = "ps.person"
 PARTITIONS = 3
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder in memory instead of pytest's."""
+    with folder_in_memory() as folder:
+        yield folder
 
 
 @pytest.fixture(params=sorted(ENGINES))
@@ -235,8 +242,8 @@ def test_the_log_is_the_list_of_what_was_appended(name: str, appends: Appends, l
     """For any appends, limit and starting position: each partition reads as the list that a reference keeps."""
     expected: dict[int, list[tuple[int, bytes]]] = {number: [] for number in range(PARTITIONS)}
     sequence = 0
-    with TemporaryDirectory() as folder:
-        log = ENGINES[name](Path(folder))
+    with folder_in_memory() as folder:
+        log = ENGINES[name](folder)
         log.create(TOPIC, PARTITIONS)
         for append in appends:
             batches = []

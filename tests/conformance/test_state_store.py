@@ -5,7 +5,6 @@ An engine is a function from an empty folder to an open store of what is stored 
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given, settings
@@ -15,11 +14,19 @@ from exchange.envelope import Batch, Stored
 from exchange.log.sqlite import SqliteRecordLog
 from exchange.state import Latest, StateStore, follow
 from exchange.state.sqlite import SqliteStateStore
+from tests.log.memory import folder_in_memory
 
 Open = Callable[[Path], StateStore]
 ENGINES: dict[str, Open] = {"sqlite": lambda folder: SqliteStateStore(folder / "state.db")}
 TOPIC = "ps.person"
 TAGS = [bytes([number]) + bytes(15) for number in range(4)] + [bytes(15) + b"\1"]
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder in memory instead of pytest's."""
+    with folder_in_memory() as folder:
+        yield folder
 
 
 @pytest.fixture(params=sorted(ENGINES))
@@ -106,8 +113,8 @@ def test_what_was_applied_is_there_after_opening_again(engine: Open, tmp_path: P
 )
 def test_older_records_never_win(name: str, tags: list[bytes], cuts: list[tuple[int, int]]) -> None:
     """Pieces of the log applied in any order, twice or overlapping, and then all of it: each subject's last record."""
-    with TemporaryDirectory() as folder:
-        state = ENGINES[name](Path(folder))
+    with folder_in_memory() as folder:
+        state = ENGINES[name](folder)
         newest: dict[bytes, int] = {}
         for start, count in cuts:
             piece = tags[start : start + count]

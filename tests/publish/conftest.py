@@ -2,25 +2,23 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
+from tests.log.memory import folder_in_memory
 from tests.publish.building import open_site
-
-_MEMORY = Path("/dev/shm")
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder in memory where there is one: these tests play faults and cut no power, so fsync may be cheap."""
-    with TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as made:
-        yield Path(made)
+    """A folder in memory."""
+    with folder_in_memory() as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
 def empty() -> Iterator[Path]:
     """A site without records, closed, to be copied."""
-    with TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as made:
-        open_site(Path(made)).close()
-        yield Path(made)
+    with folder_in_memory() as made:
+        open_site(made).close()
+        yield made

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exchange.errors import Tampered
@@ -38,6 +38,7 @@ def defined_leaf(dataset: str, source: str, sequence: int, fingerprint: str, val
     return sha256(b"\x00" + data).digest()
 
 
+@settings(max_examples=40)
 @given(NAMES, NAMES, st.integers(0, 2**63 - 1), NAMES, st.binary(max_size=9))
 def test_a_leaf_is_the_defined_one(dataset: str, source: str, sequence: int, fp: str, value: bytes) -> None:
     """One by one and in bulk, a leaf is what the docstring says."""
@@ -49,6 +50,7 @@ def test_a_leaf_is_the_defined_one(dataset: str, source: str, sequence: int, fp:
 EVENTS = st.tuples(NAMES, NAMES, st.integers(1, 300), NAMES, st.binary(max_size=3))
 
 
+@settings(max_examples=40)
 @given(EVENTS, EVENTS)
 def test_different_contents_have_different_leaves(one: Any, other: Any) -> None:
     """Moving a character from one field to the next gives another leaf; a rejection is never a record."""

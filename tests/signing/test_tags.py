@@ -4,7 +4,7 @@ import hashlib
 import hmac
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exchange.errors import Invalid
@@ -38,6 +38,7 @@ def test_a_tag_is_the_defined_one(key: bytes, subject_type: str, text: str) -> N
             SubjectTagger(key).tag(subject_type, text)
 
 
+@settings(max_examples=30)
 @given(st.lists(DIGITS.filter(lambda text: bool(text.strip())), max_size=20))
 def test_many_tags_are_the_tags_of_each(texts: list[str]) -> None:
     """A batch gives what its items give one by one, in order."""
