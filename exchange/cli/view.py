@@ -82,18 +82,14 @@ def run(terminal: Terminal, arguments: argparse.Namespace) -> int:
     given = {name: getattr(arguments, name) for name in _INPUTS}
     if list(given.values()).count(STREAM) > 1:
         raise Invalid("view_stdin_twice", where=STREAM)
-    small = {name: _small(terminal, path) for name, path in given.items() if name != "source"}
-    documents = offline.Documents(
-        small["schema"] or b"",
-        small["plan"] or b"",
-        small["keys"],
-        small["sets"],
-        {n: str(p) for n, p in given.items()},
-    )
+    names = {name: str(path) for name, path in given.items()}
+    plan = offline.read_plan(_small(terminal, given["plan"]) or b"", names["plan"])
+    small = {name: _small(terminal, given[name]) for name in ("schema", "keys", "sets")}
+    documents = offline.Documents(small["schema"] or b"", small["keys"], small["sets"], names)
     counts = Counts()
     with ExitStack() as stack:
         source, size = stack.enter_context(_opened(terminal, given["source"]))
-        job = offline.prepare(documents, source)
+        job = offline.prepare(plan, documents, source)
         for place in job.view.unlike:
             terminal.say("view_never_true", where=place)
         head = formats.header(job.view, arguments.format)

@@ -24,10 +24,9 @@ Tag = Callable[[Record], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """The inputs but for the records, as bytes; `names` says for each what to call it in an error."""
+    """The inputs but for the plan and the records, as bytes; `names` says for each what to call it in an error."""
 
     schema: bytes
-    plan: bytes
     keys: bytes | None
     sets: bytes | None
     names: Mapping[str, str]
@@ -46,18 +45,27 @@ class Offline:
         return self.view.judge(records, [b"" if record is None else self.tag(record) for record in records])
 
 
-def prepare(documents: Documents, source: BinaryIO) -> Offline:
+def read_plan(document: bytes, where: str) -> Plan:
+    """The plan, which may be a draft.
+
+    Raises:
+        Refused: `view_denied` when it is a refusal.
+        Invalid: what `read_json` and `Plan.from_document` raise.
+    """
+    plan = Plan.from_document(read_json(document, where=where), draft=True)
+    if not plan.allowed:
+        raise Refused("view_denied", where=where, reasons=", ".join(plan.codes))
+    return plan
+
+
+def prepare(plan: Plan, documents: Documents, source: BinaryIO) -> Offline:
     """Everything compiled and found, the container's header read, none of its records.
 
     Raises:
-        Refused: `view_denied` when the plan is a refusal.
-        Invalid: what `Plan.from_document`, `compile_view` and `container.read` raise; `view_key_missing`,
-            `view_key_malformed`, `view_set_differs`.
+        Invalid: what `compile_view` and `container.read` raise; `view_key_missing`, `view_key_malformed`,
+            `view_set_differs`.
     """
     names = documents.names
-    plan = Plan.from_document(read_json(documents.plan, where=names["plan"]), draft=True)
-    if not plan.allowed:
-        raise Refused("view_denied", where=names["plan"], reasons=", ".join(plan.codes))
     schema = parse(documents.schema, where=names["schema"])
     keys, sets = _keys(documents.keys, names), _sets(documents.sets, names)
     scopes = {scope: key for scope, key in keys.items() if scope != SUBJECT}

@@ -151,5 +151,6 @@ def _written(value: Any) -> Any:
     if isinstance(value, bytes):
         return b64encode(value).decode()
     if isinstance(value, float):
-        return format(Decimal(value), "f") if 1e-90 < abs(value) < 1e90 else 0
+        written = format(Decimal(value), "f")
+        return written if len(written) <= 100 else 0  # a plan writes a hundred places at most
     return format(value, "f") if isinstance(value, Decimal) else value
