@@ -230,6 +230,8 @@ def test_a_conflict_is_decided_again_on_what_is_so_now(opened: Opened) -> None:
     kept = _person(control, "a.b")
 
     class Between(_Store):
+        first: bool = True
+
         def append(self, *args: object, **named: object) -> object:
             if self.first:
                 self.first = False
@@ -294,7 +296,6 @@ class _Store:
 
     def __init__(self, store: SqlEventStore) -> None:
         self.store = store
-        self.first = True
         self.tries = 0
 
     def read(self, after: int, limit: int) -> object:
