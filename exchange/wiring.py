@@ -13,7 +13,10 @@ from exchange.access import Gateway, Parts
 from exchange.audit.embedded import EmbeddedAuditStore
 from exchange.audit.entries import make
 from exchange.audit.log import AuditLog, create
+from exchange.audit.note import open_checkpoint
 from exchange.audit.runs import GatewayRuns
+from exchange.audit.subjects import Sighting, SubjectIndex
+from exchange.audit.tiles import included
 from exchange.avro.records import Codec
 from exchange.avro.schema import from_document
 from exchange.contracts.check import Checker
@@ -36,6 +39,7 @@ from exchange.policy.decide import decide
 from exchange.publish import Published, PublishParts, PublishTarget, publish, recover, transactions
 from exchange.settings import Settings, new_settings, read_settings, write_settings
 from exchange.signing.keys import SigningKey, new_secret, new_signing_key, read_secret
+from exchange.signing.merkle import leaf_hash
 from exchange.signing.pseudonyms import Actors
 from exchange.signing.tags import SubjectTagger
 from exchange.site import FOLDERS, VKEY, ledger, owned, seal_key
@@ -337,6 +341,45 @@ class Exchange:
         )
         self.audit.append(entry)
         raise refusal
+
+    @cached_property
+    def subjects(self) -> SubjectIndex:
+        """The index that answers who saw a subject; brought up to date by whoever asks."""
+        index = SubjectIndex(self.settings.path("data/subjects.db"))
+        self._stack.callback(index.close)
+        return index
+
+    def who_saw(self, who: Principal, tag: bytes) -> list[tuple[Sighting, bool]]:
+        """Every release and refusal that concerns a subject, each with whether its inclusion proof holds.
+
+        The auditor's question is in a checkpoint before it is answered.
+        """
+        size, note = self.audit.size, self.audit.checkpoint()
+        self.subjects.follow(self.log.topics(), self._read_tags, self.audit)
+        sightings = [one for one in self.subjects.who_saw(tag) if one.index < size]
+        entry = make(
+            "audit_query",
+            self._random(16),
+            self._now_ns(),
+            actor=self.actors.name(who.id),
+            department=who.department,
+            query="who_saw",
+            tags=[tag],
+            size=size,
+            results=len(sightings),
+        )
+        self.audit.append(entry)
+        root = open_checkpoint(note, self.settings.path(VKEY).read_text("utf-8").strip()).root
+        return [(one, self._proved(one.index, size, root)) for one in sightings]
+
+    def _proved(self, index: int, size: int, root: bytes) -> bool:
+        return included(leaf_hash(self.audit.leaf(index)), index, size, self.audit.proof(index, size), root)
+
+    def _read_tags(
+        self, topic: str, partition: int, position: int, limit: int
+    ) -> tuple[Sequence[bytes], Sequence[int], int]:
+        stored = self.log.read(topic, partition, position, limit)
+        return stored.tags, stored.positions, stored.next_position
 
     def tags(self, subject_type: str, ids: Sequence[str]) -> tuple[str, ...]:
         """The tags of these subjects, in hex; their ids go no further."""

@@ -113,6 +113,8 @@ class AuditLog:
                 slot = self._slots[entry_id] = _Slot()
         if not known:
             outcome = self._settled(entry_id)  # after the slot is there: what comes later will fill it
+            if outcome is not None:
+                self._forget([entry_id])  # nothing will fill it any more
             self._wake.set()
         if outcome is None and slot is not None:
             slot.ready.wait(timeout_s)
@@ -158,6 +160,12 @@ class AuditLog:
         """Published entries from `start` to before `stop`, in order: (index, kind, body)."""
         for index, leaf in self._leaves(max(start, 0), min(stop, self.size)):
             yield index, *self._decoded(leaf)
+
+    def leaf(self, index: int) -> bytes:
+        """The bytes of a published entry, as they are hashed; `Invalid("audit_entry_unknown")` beyond the size."""
+        for _, leaf in self._leaves(index, min(index + 1, self.size)):
+            return leaf
+        raise Invalid("audit_entry_unknown", entry=index)
 
     def proof(self, index: int, size: int | None = None) -> list[bytes]:
         """The inclusion proof of an entry in the tree of `size` (default: the published one)."""

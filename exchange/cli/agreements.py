@@ -24,10 +24,10 @@ def mount(commands: Commands, common: argparse.ArgumentParser, language: Languag
     verdict = review.add_mutually_exclusive_group(required=True)
     verdict.add_argument("--endorse", action="store_true")
     verdict.add_argument("--return", dest="endorse", action="store_false")
-    review.add_argument("--note", default="")
+    review.add_argument("--note", required=True)
     _by_id(group, "approve", lambda p: c.ApproveAgreement(p.id))
-    for name, make in (("reject", c.RejectAgreement), ("revoke", c.RevokeAgreement)):
-        _by_id(group, name, lambda p, make=make: make(p.id, p.reason)).add_argument("--reason", required=True)
+    _by_id(group, "reject", lambda p: c.RejectAgreement(p.id, p.reason)).add_argument("--reason", required=True)
+    _by_id(group, "revoke", lambda p: c.RevokeAgreement(p.id, p.reason)).add_argument("--reason", required=True)
     group.command("expire", _run(lambda _: c.ExpireAgreements()))
     group.command("list", _list)
     group.command("show", _show).add_argument("id")

@@ -1,8 +1,7 @@
 """`audit …`: who saw a subject, the entries and their proofs, and the offline verification."""
 
 import argparse
-import base64
-import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +35,8 @@ def _who_saw(terminal: Terminal, parsed: argparse.Namespace) -> None:
         tags = [bytes.fromhex(tag) for tag in exchange.tags(parsed.subject_type, terminal.ids(parsed.ids_file))]
         rows: list[dict[str, Any]] = []
         for tag in tags:
-            sightings = exchange.who_saw(actor, tag)
-            rows += [{"subject": tag.hex(), **one} for one in sightings]
+            for sighting, proved in exchange.who_saw(actor, tag):
+                rows.append({"subject": tag.hex(), **asdict(sighting), "proved": proved})
         shown = [{**row, "time": terminal.time(row["time_ns"], exchange.settings.zone)} for row in rows]
         columns = [
             "index",
@@ -60,7 +59,7 @@ def _who_saw(terminal: Terminal, parsed: argparse.Namespace) -> None:
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:
     revision = str(row.get("policy_revision") or "-")
-    return {**row, "policy_revision": revision[:19], "fields": ",".join(one["path"] for one in row["fields"])}
+    return {**row, "policy_revision": revision[:19], "fields": ",".join(one["path"] for one in row["fields"] or ())}
 
 
 def _checkpoint(terminal: Terminal, parsed: argparse.Namespace) -> None:
@@ -104,7 +103,7 @@ def _verify(terminal: Terminal, parsed: argparse.Namespace) -> int:
     key = parsed.key or str(site_of(terminal, parsed) / "keys" / "audit.vkey")
     vkey = Path(key).read_text("utf-8").strip() if Path(key).is_file() else key
     with terminal.progress(None, "entries") as bar:
-        verdict = verify(folder, vkey, [file.read_bytes() for file in parsed.checkpoint], bar.to)
+        verdict = verify(folder, vkey, [file.read_bytes() for file in parsed.checkpoint], lambda done, _: bar.to(done))
     document = verdict.to_document()
     lines = [text("verify_ok" if verdict.ok else "verify_bad", terminal.language, size=verdict.size)]
     lines += [text("verify_finding", terminal.language, **_finding(one)) for one in document["findings"]]

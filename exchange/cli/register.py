@@ -110,7 +110,10 @@ def done(terminal: Terminal, outcome: Any) -> None:  # noqa: ANN401  # control's
     """Says which events a command made and where the last one stands in the audit log."""
     events = [{"event": event.name, "aggregate": event.aggregate, "version": event.version} for event in outcome.events]
     index = outcome.receipt.index if outcome.receipt else None
-    terminal.show({"events": events, "index": index}, [f"{one['aggregate']}  {one['event']}" for one in events])
+    terminal.show(
+        {"about": outcome.about, "events": events, "index": index},
+        [f"{one['aggregate']}  {one['event']}" for one in events],
+    )
     terminal.say("done_at" if events else "done_nothing", index=index)
 
 

@@ -16,7 +16,7 @@ from exchange.messages import Language, text
 _TAIL: Final = 6
 
 
-class Failed(Exception):  # noqa: N818  # it is what happened to the play
+class Failed(Exception):  # it is what happened to the play
     """A step did not end as the play says."""
 
 

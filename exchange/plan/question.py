@@ -26,7 +26,7 @@ from exchange.plan.shapes import (
     text,
     word,
 )
-from exchange.plan.tree import mask, rows
+from exchange.plan.tree import agreed_mask, rows
 
 QUESTION_FORMAT: Final = "exchange.question/1"
 BY_TAG: Final = ("lookup", "verify")  # the actions that ask for named subjects
@@ -71,7 +71,7 @@ _TERMS: Final[Mapping[str, Shape]] = {
     "purpose": text,
     "legal_basis": text,
     "actions": listing(choice("action", ACTIONS)),
-    "fields": listing(record({"path": word, "mask": mask})),
+    "fields": listing(record({"path": word, "mask": agreed_mask})),
     "rows": rows,
     "case_bound": boolean,
     "zone": choice("zone", ZONES),

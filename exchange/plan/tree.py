@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Final
 
 from exchange.errors import Invalid
-from exchange.plan.shapes import Shape, choice, form, integer, listing, scalar, tagged, text, word
+from exchange.plan.shapes import Shape, choice, form, integer, listing, record, scalar, tagged, text, word
 
 COMPARISONS: Final = ("eq", "ne", "lt", "le", "gt", "ge")
 TRUNCATE_UNITS: Final = ("month", "quarter", "year", "day", "hour")
@@ -58,6 +58,16 @@ MASKS: Final[Mapping[str, Mapping[str, Shape]]] = {
     "verdict": {"op": choice("operator", COMPARISONS), "value": scalar},
 }
 mask: Final = tagged("kind", MASKS, what="mask")
+_CODE: Final = record({"table": word, "key": word})
+
+
+def _threshold(value: object, where: str) -> None:
+    """A verdict's value in an agreement: itself, or the entry of a code table that the policy puts in its place."""
+    (_CODE if isinstance(value, Mapping) else scalar)(value, where)
+
+
+# An agreement may name a threshold by its code table; in a plan it is always the number itself.
+agreed_mask: Final = tagged("kind", {**MASKS, "verdict": {**MASKS["verdict"], "value": _threshold}}, what="mask")
 
 
 def _branches(value: object, where: str) -> None:

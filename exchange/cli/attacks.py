@@ -1,0 +1,83 @@
+"""Three attacks on copies of an audit log, for the demo and for lessons: they show what a verifier must find.
+
+The attacker of the second and third has the log's own signing key: an insider. Nothing here touches a live log.
+"""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from exchange.audit import tiles
+from exchange.audit.note import Checkpoint, Signer, sign_checkpoint
+from exchange.signing.merkle import leaf_hash, root
+
+
+def flip_byte(log: Path, copy: Path) -> Path:
+    """A copy in which one bit of one byte, in the middle of the first bundle of entries, is turned over."""
+    shutil.copytree(log, copy)
+    bundle = _bundles(copy)[0]
+    data = bytearray(bundle.read_bytes())
+    data[len(data) // 2] ^= 1
+    bundle.write_bytes(data)
+    return copy
+
+
+def cut_off(log: Path, copy: Path, origin: str, key: Signer, last: int) -> Path:
+    """A log without its `last` entries, signed with the real key."""
+    return _written(copy, _leaves(log)[:-last], origin, key)
+
+
+def rewrite(log: Path, copy: Path, origin: str, key: Signer, index: int) -> Path:
+    """A log in which the entry at `index` is replaced by the one before it, all of it signed with the real key."""
+    leaves = _leaves(log)
+    leaves[index] = leaves[index - 1]
+    return _written(copy, leaves, origin, key)
+
+
+def _bundles(log: Path) -> list[Path]:
+    """The bundles of entries in order: of a number's partials only the widest, unless the full one is there."""
+    found: list[Path] = []
+    n = 0
+    while True:
+        full = log / tiles.path(None, n)
+        if full.is_file():
+            found.append(full)
+            n += 1
+            continue
+        partials = list(full.with_name(full.name + ".p").glob("*"))
+        return [*found, *sorted(partials, key=lambda file: int(file.name))[-1:]]
+
+
+def _leaves(log: Path) -> list[bytes]:
+    leaves: list[bytes] = []
+    for bundle in _bundles(log):
+        data = bundle.read_bytes()
+        at = 0
+        while at < len(data):
+            length = int.from_bytes(data[at : at + 2], "big")
+            leaves.append(data[at + 2 : at + 2 + length])
+            at += 2 + length
+    return leaves
+
+
+def _written(folder: Path, leaves: Sequence[bytes], origin: str, key: Signer) -> Path:
+    """A log of these leaves, every tile and the checkpoint in place, as its own sequencer would have left it."""
+    hashes = [leaf_hash(leaf) for leaf in leaves]
+    _tiles(folder, None, [tiles.frame(leaf) for leaf in leaves])
+    level, nodes = 0, hashes
+    while nodes:
+        _tiles(folder, level, nodes)
+        nodes = [root(nodes[at : at + tiles.WIDTH]) for at in range(0, len(nodes) - tiles.WIDTH + 1, tiles.WIDTH)]
+        level += 1
+    (folder / "staging").mkdir(exist_ok=True)
+    signed = sign_checkpoint(Checkpoint(origin, len(leaves), root(hashes)), key)
+    (folder / "checkpoint").write_bytes(signed)
+    return folder
+
+
+def _tiles(folder: Path, level: int | None, items: Sequence[bytes]) -> None:
+    for n in range(0, len(items), tiles.WIDTH):
+        part = items[n : n + tiles.WIDTH]
+        file = folder / tiles.path(level, n // tiles.WIDTH, len(part))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"".join(part))

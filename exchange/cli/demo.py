@@ -1,0 +1,454 @@
+"""The main job, played from end to end: `make demo`.
+
+Five departments and the ministry publish, the township clerk and the county checker get exactly what their agreements
+allow, an auditor proves who saw what and finds three attacks. Every step is a process of its own with its own token;
+every figure is asked of the exchange and compared with the generator's own truth.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+from exchange.cli.attacks import cut_off, flip_byte, rewrite
+from exchange.cli.stage import Failed, Stage
+from exchange.errors import ExchangeError
+from exchange.messages import describe, language_of, text
+from exchange.settings import read_settings
+from exchange.signing.keys import SigningKey
+from exchange.wiring import standing
+
+SCENES: Final = 11
+CASE: Final = "case-2026-000123"
+CASE_DEAD: Final = "case-2026-000124"
+CASE_HOME: Final = "case-2026-000125"
+_PUBLISHERS: Final = {
+    "mz.division": "cn.mca",
+    "ps.hukou_person": "ny.gongan",
+    "hrss.pension_account": "ny.renshe",
+    "fin.receipt": "ny.caizheng",
+    "ca.dibao_application": "ny.wanjing",
+    "ca.dibao_standard": "yz.minzheng",
+}
+_TITLES: Final = {
+    "cn.mca": ("民政部", "Ministry of Civil Affairs", "000000", None),
+    "yz.minzheng": ("永州市民政局", "Yongzhou Civil Affairs", "431100", "cn.mca"),
+    "ny.minzheng": ("宁远县民政局", "Ningyuan Civil Affairs", "431126", "yz.minzheng"),
+    "ny.wanjing": ("湾井镇", "Wanjing Township", "431126103", "ny.minzheng"),
+    "ny.gongan": ("宁远县公安局", "Ningyuan Public Security", "431126", None),
+    "ny.renshe": ("宁远县人社局", "Ningyuan Human Resources", "431126", None),
+    "ny.caizheng": ("宁远县财政局", "Ningyuan Finance", "431126", None),
+    "ny.shenji": ("宁远县审计局", "Ningyuan Audit Office", "431126", None),
+}
+CLERK: Final = "clerk.ny.wanjing"
+CHECKER: Final = "checker.ny.minzheng"
+AUDITOR: Final = "auditor.ny.shenji"
+AUTHORITY: Final = "authority.ny.shuju"
+
+
+def main() -> int:
+    """Plays it; 0 when every check held."""
+    parser = argparse.ArgumentParser(prog="make demo")
+    parser.add_argument("--seed", type=int, default=2026)
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--dir", type=Path, default=Path("build/demo"))
+    chosen = parser.parse_args()
+    language = language_of(os.environ)
+    folder = chosen.dir.resolve()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    stage = Stage(folder / "site", folder / "tokens", language, SCENES)
+    try:
+        _play(stage, folder, chosen.seed, chosen.scale)
+    except Failed as failure:
+        print(f"\n✗ {failure}", file=sys.stderr)
+        return 1
+    except ExchangeError as error:
+        print("\n✗ " + " → ".join(describe(error, language)), file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _play(stage: Stage, folder: Path, seed: int, scale: float) -> None:
+    from adapters.sample.truth import Truth
+
+    stage.scene("demo_generate", seed=seed, scale=scale)
+    source = folder / "departments"
+    generate(source, seed, scale)
+    truth = Truth.load(source / "truth.json")
+    stage.note("demo_synthetic", persons=truth.persons, households=truth.households)
+    stage.scene("demo_site")
+    _found(stage, folder)
+    stage.scene("demo_contracts")
+    _contracts(stage)
+    stage.scene("demo_publish")
+    published = _publish(stage, source, truth)
+    stage.scene("demo_agreements")
+    agreements = _agree(stage, folder)
+    stage.scene("demo_clerk")
+    clerk = _clerk(stage, truth)
+    kept = folder / "checkpoint-kept-by-the-auditor"
+    stage.run(AUDITOR, "audit", "checkpoint", "--out", str(kept))
+    stage.scene("demo_checker")
+    _checker(stage, truth)
+    stage.scene("demo_revoke")
+    _revoke(stage, agreements)
+    stage.scene("demo_auditor")
+    _auditor(stage, truth, kept, clerk)
+    stage.scene("demo_attacks")
+    _attacks(stage, folder, kept)
+    stage.scene("demo_figures")
+    _figures(stage, truth, published)
+    _end(stage)
+
+
+def generate(folder: Path, seed: int, scale: float) -> None:
+    """The files of six departments' systems, in a process of their own: they know nothing of the exchange."""
+    import subprocess
+
+    words = ["--out", str(folder), "--seed", str(seed), "--scale", str(scale)]
+    done = subprocess.run(
+        [sys.executable, "-m", "adapters.sample", *words], check=False, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise Failed(done.stderr)
+
+
+def _found(stage: Stage, folder: Path) -> None:
+    """The site, the departments and their people, and the policy: submitted by one person, approved by another."""
+    stage.tokens.mkdir(mode=0o700)
+    words = ["--name", "宁远县数据共享交换（合成数据）", "--department", "ny.shuju", "--principal", AUTHORITY]
+    token = str(stage.tokens / f"{AUTHORITY}.token")
+    stage.run(None, "init", str(stage.root), *words, "--token-out", token, site=False)
+    register = folder / "register.json"
+    register.write_text(json.dumps(_register(), ensure_ascii=False, indent=1), "utf-8")
+    stage.run(AUTHORITY, "register", str(register), "--tokens", str(stage.tokens), quiet=True)
+    submitted = stage.run("steward.ny.minzheng", "policy", "submit", "--json", quiet=True).json
+    revision = submitted["about"]
+    stage.run(AUTHORITY, "policy", "approve", revision, quiet=True)
+    active = [
+        one for one in stage.run(AUTHORITY, "policy", "list", "--json", quiet=True).json if one["status"] == "active"
+    ]
+    stage.check(text("demo_check_policy", stage.language), [one["revision"] for one in active], [revision])
+
+
+def _register() -> dict[str, Any]:
+    departments = [
+        {"id": id_, "title_zh": zh, "title_en": en, "region": region, "line_parent": line}
+        for id_, (zh, en, region, line) in _TITLES.items()
+    ]
+    people: list[dict[str, Any]] = [
+        {"id": f"steward.{department}", "department": department, "roles": ["steward"]}
+        for department in _TITLES
+        if department != "ny.shenji"
+    ]
+    people += [
+        {"id": f"svc.{department}", "department": department, "roles": ["department_system"]}
+        for department in _PUBLISHERS.values()
+    ]
+    for name, department, role in (
+        (CLERK, "ny.wanjing", "department_system"),
+        (CHECKER, "ny.minzheng", "department_system"),
+        (AUDITOR, "ny.shenji", "auditor"),
+    ):
+        people.append({"id": name, "department": department, "roles": [role]})
+    return {"departments": departments, "principals": people}
+
+
+def _contracts(stage: Stage) -> None:
+    for dataset, department in _PUBLISHERS.items():
+        folder = stage.root / "schemas" / department / dataset
+        shutil.copytree(standing("schemas") / department / dataset, folder)
+        stage.run(f"steward.{department}", "dataset", "submit", str(folder), quiet=True)
+    names = [one["name"] for one in stage.run(AUTHORITY, "dataset", "list", "--json", quiet=True).json]
+    stage.check(text("demo_check_datasets", stage.language), sorted(names), sorted(_PUBLISHERS))
+
+
+def _publish(stage: Stage, source: Path, truth: Any) -> dict[str, Counter[str]]:  # noqa: ANN401  # the generator's Truth
+    """Every file by its own department, each figure against the generator's truth; then one of them once more."""
+    published: dict[str, Counter[str]] = {}
+    for name, file in truth.files.items():
+        who = f"svc.{_PUBLISHERS[file.dataset]}"
+        words = ["publish", str(source / file.config), str(source / name), "--json"]
+        answer = stage.run(who, *words, quiet=True).json
+        good, bad = file.good, sum(file.rejected.values())
+        stage.check(f"{name} → {file.dataset}", (answer["taken"], answer["dead_letters"]), (good, bad))
+        published.setdefault(file.dataset, Counter()).update(records=good, dead=bad)
+    name, file = "pension.csv", truth.files["pension.csv"]
+    again = stage.run(
+        f"svc.{_PUBLISHERS[file.dataset]}",
+        "publish",
+        str(source / file.config),
+        str(source / name),
+        "--json",
+        quiet=True,
+    )
+    stage.check(text("demo_check_again", stage.language), (again.json["taken"], again.json["dead_letters"]), (0, 0))
+    letters = stage.run(f"svc.{_PUBLISHERS[file.dataset]}", "dead-letters", file.dataset, "--json", quiet=True).json
+    found = Counter(one["code"] for one in letters if one["file"] == name)
+    stage.check(text("demo_check_dead", stage.language), dict(found), dict(file.rejected))
+    return published
+
+
+def _terms(
+    consumer: str, dataset: str, purpose: str, fields: dict[str, dict[str, Any]], rows: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        "consumer": consumer,
+        "dataset": dataset,
+        "purpose": purpose,
+        "legal_basis": "社会救助法 第四十一条",
+        "actions": ["read", "lookup"],
+        "fields": [{"path": path, "mask": mask} for path, mask in fields.items()],
+        "rows": rows,
+        "case_bound": True,
+        "zone": "extranet",
+        "counts": False,
+        "from": time.strftime("%Y-%m-%d", time.localtime(time.time() - 86_400)),
+        "until": time.strftime("%Y-%m-%d", time.localtime(time.time() + 180 * 86_400)),
+        "purge_by": None,
+    }
+
+
+KEEP: Final[dict[str, Any]] = {"kind": "keep"}
+_PARTIAL_ID: Final = {"kind": "partial", "first": 6, "last": 4}
+_BELOW: Final = {"kind": "verdict", "op": "lt", "value": {"table": "dibao_standard_fen", "key": "431126"}}
+
+
+def agreements_of_c1() -> dict[str, tuple[str, dict[str, Any]]]:
+    """What the two consumers of C1 ask for: name → (requesting steward, terms)."""
+    everything = {"op": "all"}
+    subsidies = {"op": "in", "path": "kind", "values": ["SUBSIDY", "REFUND"]}
+    county = {"op": "prefix", "path": "hukou_region", "value": "431126"}
+    clerk, checker = ("ny.wanjing", "dibao.intake"), ("ny.minzheng", "dibao.initial_check")
+    asked: dict[str, tuple[str, str, str, dict[str, dict[str, Any]], dict[str, Any]]] = {
+        "clerk-pension": (
+            clerk[0],
+            "hrss.pension_account",
+            clerk[1],
+            {"person_id": _PARTIAL_ID, "monthly_benefit_fen": _BELOW},
+            everything,
+        ),
+        "clerk-receipt": (
+            clerk[0],
+            "fin.receipt",
+            clerk[1],
+            {"party_id": _PARTIAL_ID, "amount_fen": _BELOW},
+            subsidies,
+        ),
+        "checker-person": (
+            checker[0],
+            "ps.hukou_person",
+            checker[1],
+            {
+                **dict.fromkeys(("person_id", "name", "sex", "birth_date", "household_id", "relation_to_head"), KEEP),
+                **dict.fromkeys(("hukou_region", "status", "status_date"), KEEP),
+            },
+            county,
+        ),
+        "checker-pension": (
+            checker[0],
+            "hrss.pension_account",
+            checker[1],
+            {
+                **dict.fromkeys(("person_id", "scheme", "status", "monthly_benefit_fen", "last_paid_month"), KEEP),
+                "bank_account": {"kind": "partial", "first": 0, "last": 4},
+            },
+            everything,
+        ),
+        "checker-receipt": (
+            checker[0],
+            "fin.receipt",
+            checker[1],
+            dict.fromkeys(("party_id", "kind", "item_code", "amount_fen", "issued_at"), KEEP),
+            subsidies,
+        ),
+        "checker-application": (
+            checker[0],
+            "ca.dibao_application",
+            checker[1],
+            dict.fromkeys(("application_id", "household_id", "township_code", "status"), KEEP),
+            everything,
+        ),
+    }
+    return {name: (f"steward.{terms[0]}", _terms(*terms)) for name, terms in asked.items()}
+
+
+def _agree(stage: Stage, folder: Path) -> dict[str, str]:
+    """Requested by the consumer, reviewed by the provider, approved by the authority: three people each."""
+    numbers = {}
+    for name, (steward, terms) in agreements_of_c1().items():
+        file = folder / f"{name}.json"
+        file.write_text(json.dumps(terms, ensure_ascii=False, indent=1), "utf-8")
+        number = str(stage.run(steward, "agreement", "request", str(file), "--json", quiet=True).json["about"])
+        provider = f"steward.{_PUBLISHERS[terms['dataset']]}"
+        stage.run(
+            provider, "agreement", "review", number, "--endorse", "--note", "范围必要 scope is needed", quiet=True
+        )
+        if name == "clerk-pension":
+            stage.run(steward, "agreement", "approve", number, ends=1)
+            stage.note("demo_no_self_approval")
+        stage.run(AUTHORITY, "agreement", "approve", number, quiet=True)
+        numbers[name] = number
+    return numbers
+
+
+def _clerk(stage: Stage, truth: Any) -> list[dict[str, Any]]:  # noqa: ANN401  # the generator's Truth
+    """The township clerk: verdicts on the members of an open application, and nothing else."""
+    applicant = truth.role("applicant")
+    members = "\n".join(one.person_id for one in truth.members(applicant.application_id))
+    words = ["--title", "低保申请 宁远县湾井镇（合成）", "--department", "ny.minzheng", "--json"]
+    stage.run(CLERK, "case", "open", CASE, *words, stdin=members, quiet=True)
+    asked = ["--purpose", "dibao.intake", "--case", CASE]
+    stage.run(CLERK, "explain", "hrss.pension_account", *asked)
+    read = stage.run(CLERK, "read", "hrss.pension_account", *asked)
+    receipts = stage.run(CLERK, "read", "fin.receipt", *asked)
+    stage.check(
+        text("demo_check_verdicts", stage.language), sorted(read.records[0]), ["monthly_benefit_fen", "person_id"]
+    )
+    received = read.stdout + receipts.stdout
+    shown = [value for one in read.records + receipts.records for key, value in one.items() if key.endswith("_fen")]
+    stage.check(
+        text("demo_check_no_amount", stage.language), all(value in (True, False, None) for value in shown), True
+    )
+    ids = [one.person_id for one in truth.planted]
+    stage.check(text("demo_check_no_id", stage.language), [one for one in ids if one in received], [])
+    neighbour = truth.role("neighbour").person_id
+    refused = stage.run(CLERK, "lookup", "hrss.pension_account", *asked, "--json", stdin=neighbour, ends=1, quiet=True)
+    stage.check(text("demo_check_neighbour", stage.language), json.loads(refused.stderr)["reasons"], ["not_in_case"])
+    return read.records + receipts.records
+
+
+def _checker(stage: Stage, truth: Any) -> None:  # noqa: ANN401  # the generator's Truth
+    """The county checker: amounts, masked as the table says; the hard cases a to d of C1."""
+    asked = ["--purpose", "dibao.initial_check"]
+    pension = stage.run(CHECKER, "read", "hrss.pension_account", *asked, "--case", CASE).records
+    banks = [one["bank_account"] for one in pension if one["bank_account"]]
+    stage.check(
+        text("demo_check_bank", stage.language), all(set(bank[:-4]) == {"*"} for bank in banks) and bool(banks), True
+    )
+    stage.run(CHECKER, "read", "fin.receipt", *asked, "--case", CASE)
+    people = stage.run(CHECKER, "read", "ps.hukou_person", *asked, "--case", CASE, quiet=True).records
+    old = truth.role("spouse").person_id
+    regions = {one["person_id"]: one["hukou_region"] for one in people}
+    stage.check(text("demo_check_a", stage.language, prefix=old[:6]), regions[old][:6], "431126")
+    planted = {one.role: one for one in truth.planted}
+    others = [one for one in truth.planted if one.case in {"b", "c"}]
+    words = ["--title", "低保复核（合成）", "--department", "ny.minzheng"]
+    stage.run(CLERK, "case", "open", CASE_DEAD, *words, stdin="\n".join(one.person_id for one in others), quiet=True)
+    people = stage.run(CHECKER, "read", "ps.hukou_person", *asked, "--case", CASE_DEAD, quiet=True).records
+    seen = {one["person_id"]: one["status"] for one in people}
+    elsewhere = [planted[role].person_id for role in ("member_elsewhere", "member_elsewhere_old_code")]
+    stage.check(text("demo_check_b", stage.language), [one for one in elsewhere if one in seen], [])
+    dead = planted["dead_still_paid"].person_id
+    paid = stage.run(CHECKER, "read", "hrss.pension_account", *asked, "--case", CASE_DEAD, quiet=True).records
+    found = [one["monthly_benefit_fen"] for one in paid if one["person_id"] == dead]
+    stage.check(text("demo_check_c", stage.language), (seen[dead], len(found)), ("DECEASED", 1))
+    home = planted["applicant_d"].household_id
+    words = ["--title", "低保重复申请（合成）", "--department", "ny.minzheng", "--subject-type", "household"]
+    stage.run(CLERK, "case", "open", CASE_HOME, *words, stdin=home, quiet=True)
+    twice = stage.run(CHECKER, "read", "ca.dibao_application", *asked, "--case", CASE_HOME).records
+    stage.check(
+        text("demo_check_d", stage.language), sorted(one["township_code"] for one in twice), ["431126103", "431126104"]
+    )
+
+
+def _revoke(stage: Stage, agreements: dict[str, str]) -> None:
+    """A revoke holds at once; without a policy everything is refused."""
+    words = ["--reason", "提供方核查 provider's review"]
+    stage.run("steward.ny.renshe", "agreement", "revoke", agreements["clerk-pension"], *words, quiet=True)
+    asked = ["read", "hrss.pension_account", "--purpose", "dibao.intake", "--case", CASE, "--json"]
+    refused = stage.run(CLERK, *asked, ends=1, quiet=True)
+    stage.check(text("demo_check_revoked", stage.language), json.loads(refused.stderr)["reasons"], ["revoked"])
+    stage.run(AUTHORITY, "policy", "withdraw", "--reason", "演练 drill", quiet=True)
+    asked = ["read", "mz.division", "--purpose", "open.use", "--json"]
+    refused = stage.run(CHECKER, *asked, ends=1, quiet=True)
+    reasons = json.loads(refused.stderr)["reasons"]
+    stage.check(text("demo_check_no_policy", stage.language), reasons, ["policy_unavailable"])
+    again = stage.run("steward.ny.minzheng", "policy", "submit", "--json", quiet=True).json["about"]
+    stage.run(AUTHORITY, "policy", "approve", again, quiet=True)
+
+
+def _auditor(stage: Stage, truth: Any, kept: Path, received: list[dict[str, Any]]) -> None:  # noqa: ANN401  # Truth
+    """Who saw this person: every release and refusal, each with its proof; then the whole log, offline."""
+    spouse = truth.role("spouse").person_id
+    stage.run(AUDITOR, "audit", "who-saw", stdin=spouse)
+    rows = stage.run(AUDITOR, "audit", "who-saw", "--json", stdin=spouse, quiet=True).json
+    kinds = Counter(row["kind"] for row in rows)
+    stage.check(
+        text("demo_check_seen", stage.language), kinds["release"] >= 4 and all(row["proved"] for row in rows), True
+    )
+    stage.check(text("demo_check_received", stage.language), bool(received), True)
+    neighbour = truth.role("neighbour").person_id
+    rows = stage.run(AUDITOR, "audit", "who-saw", "--json", stdin=neighbour, quiet=True).json
+    stage.check(text("demo_check_refused", stage.language), [row["kind"] for row in rows], ["refusal"])
+    verify = ["audit", "verify", str(stage.root / "data" / "audit"), "--key", str(stage.root / "keys" / "audit.vkey")]
+    stage.run(None, *verify, "--checkpoint", str(kept), site=False)
+
+
+def _attacks(stage: Stage, folder: Path, kept: Path) -> None:
+    """Three attacks on copies: with the kept checkpoint each is named; without it a rewritten history would pass."""
+    log, copies = stage.root / "data" / "audit", folder / "attacks"
+    copies.mkdir()
+    settings = read_settings(stage.root, {})
+    key, origin = SigningKey.load(settings.secret_file("keys.audit")), settings.text("origin")
+    attacked = {
+        "demo_attack_flip": flip_byte(log, copies / "flipped"),
+        "demo_attack_cut": cut_off(log, copies / "cut", origin, key, _CUT),
+        "demo_attack_rewrite": rewrite(log, copies / "rewritten", origin, key, _REWRITTEN),
+    }
+    vkey = str(stage.root / "keys" / "audit.vkey")
+    newest = folder / "checkpoint-newest"
+    stage.run(AUDITOR, "audit", "checkpoint", "--out", str(newest), quiet=True)
+    for key_, copy in attacked.items():
+        stage.note(key_)
+        words = ["audit", "verify", str(copy), "--key", vkey, "--json"]
+        checkpoints = ["--checkpoint", str(kept), "--checkpoint", str(newest)]
+        verdict = stage.run(None, *words, *checkpoints, ends=4, quiet=True, site=False).json
+        stage.check(
+            text("demo_check_found", stage.language), sorted({one["code"] for one in verdict["findings"]}) != [], True
+        )
+        for one in verdict["findings"][:2]:
+            print(f"    {one}")
+    stage.note("demo_without_checkpoint")
+    stage.run(None, "audit", "verify", str(attacked["demo_attack_cut"]), "--key", vkey, site=False)
+
+
+_CUT: Final = 10
+_REWRITTEN: Final = 40
+
+
+def _figures(stage: Stage, truth: Any, published: dict[str, Counter[str]]) -> None:  # noqa: ANN401  # Truth
+    """What the logs hold, against what the generator made."""
+    rows = stage.run(AUDITOR, "status", "--json", quiet=True).json
+    counts = {(row["what"], row["name"]): row["count"] for row in rows}
+    for dataset, expected in published.items():
+        found = (counts[("records", dataset)], counts.get(("dead letters", dataset), 0))
+        stage.check(dataset, found, (expected["records"], expected["dead"]))
+    stage.run(AUDITOR, "status")
+
+
+def _end(stage: Stage) -> None:
+    seconds = time.monotonic() - stage.started
+    stage.note("demo_done", checks=stage.checks, processes=stage.processes, seconds=f"{seconds:.1f}")
+    tokens = os.path.relpath(stage.tokens)
+    site = os.path.relpath(stage.root)
+    print(f"\n  export EXCHANGE_SITE={site}")
+    for who, words in (
+        (AUDITOR, "status"),
+        (CHECKER, f"explain fin.receipt --purpose dibao.initial_check --case {CASE}"),
+        (AUTHORITY, "agreement list"),
+        (AUDITOR, "audit entry 12"),
+        (None, f"audit verify {site}/data/audit --key {site}/keys/audit.vkey"),
+    ):
+        token = f" --token file:{tokens}/{who}.token" if who else ""
+        print(f"  .venv/bin/exchange {words}{token}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
