@@ -197,4 +197,4 @@ def _shape(model: Model) -> tuple[int, int, int, int]:
 @pytest.mark.parametrize("machine", [Agreements, Policies])
 def test_every_reachable_state_keeps_the_rules(machine: type[RuleBasedStateMachine]) -> None:
     """Whatever anybody tries, in whatever order."""
-    run_state_machine_as_test(machine, settings=settings(max_examples=60, stateful_step_count=25, deadline=None))
+    run_state_machine_as_test(machine, settings=settings(max_examples=30, stateful_step_count=25, deadline=None))
