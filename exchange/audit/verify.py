@@ -274,12 +274,12 @@ class _Verification:
         true = self._rows[level] if there < 256 else self._hashes(level, n, 256)
         if data is None or true is None:
             return True  # named already
-        width = int(file.rpartition("/")[2])
-        parts = (
-            list(frames(data, width)) if kind == "entries" else [data[at : at + 32] for at in range(0, len(data), 32)]
-        )
-        hashes = [hashlib.sha256(b"\x00" + leaf).digest() for leaf in parts] if kind == "entries" else parts
-        length = sum(map(len, parts)) + (2 * width if kind == "entries" else 0)
+        width, parts = int(file.rpartition("/")[2]), [data[at : at + 32] for at in range(0, len(data), 32)]
+        hashes, length = parts, 32 * width
+        if kind == "entries":
+            parts = list(frames(data, width))
+            hashes = [hashlib.sha256(b"\x00" + leaf).digest() for leaf in parts]
+            length = sum(map(len, parts)) + 2 * width
         if hashes != true[:width] or length != len(data):
             self._find("tile_changed", file=file, detail="not the beginning of the newer one")
         return True

@@ -389,13 +389,11 @@ def test_a_key_that_is_none() -> None:
 def test_every_finding_has_its_sentence() -> None:
     """Each code that the verifier's source names is said in both languages."""
     room = Path(verify_rules.__file__).parent
-    calls = [node for file in room.glob("verify*.py") for node in ast.walk(ast.parse(file.read_text("utf-8")))]
-    codes = {
-        node.args[0].value
-        for node in calls
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
-        and node.func.attr in ("_find", "_report") and isinstance(node.args[0], ast.Constant)
-    } | {"checkpoint_missing", "file_missing"}  # fmt: skip
+    nodes = [node for file in room.glob("verify*.py") for node in ast.walk(ast.parse(file.read_text("utf-8")))]
+    calls = [node for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    firsts = [one.args[0] for one in calls if getattr(one.func, "attr", "") in ("_find", "_report") and one.args]
+    codes = {str(first.value) for first in firsts if isinstance(first, ast.Constant)}
+    codes |= {"checkpoint_missing", "file_missing"}
     assert len(codes) == 24
     for code in codes:
         assert messages.text(f"finding_{code}", "zh", place="1", detail="d")

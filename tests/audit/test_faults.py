@@ -1,0 +1,143 @@
+"""The fault table: whatever fails, persisted or not, the log stays whole and nothing resolves that is not in it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exchange.audit import tiles
+from exchange.audit.files import DiskFiles
+from exchange.audit.log import AuditLog
+from exchange.audit.note import open_checkpoint
+from exchange.audit.verify import verify
+from exchange.errors import ExchangeError, Unavailable
+from tests.audit.building import KEY, START_NS, VKEY, clock, control, log_at, store_at
+
+CHANGING = ("stage", "swap", "write", "publish", "unstage", "prune")
+OPERATIONS = ("write", "rename", "sync_folder", "make_folder", "remove", "remove_folder", "read", "names")
+
+
+class Failing:
+    """An object of which the nth call of one method fails, before or after it had its effect."""
+
+    def __init__(self, inner: Any, method: str, nth: int, *, persisted: bool) -> None:
+        self._inner, self._method, self._left, self._persisted = inner, method, nth, persisted
+        self.failed = False
+
+    def __getattr__(self, name: str) -> Any:
+        plain = getattr(self._inner, name)
+        return self._wrapped(plain) if name == self._method else plain
+
+    def _wrapped(self, plain: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            self._left -= 1
+            if self._left != 0:
+                return plain(*arguments)
+            self.failed = True
+            if self._persisted:
+                plain(*arguments)
+            raise OSError(5, "Input/output error")
+
+        return call
+
+
+def _attempt(log: AuditLog, numbers: range) -> dict[int, int]:
+    """Appends these, one after another; the indexes of those that resolved. After a fault, all are refused."""
+    resolved: dict[int, int] = {}
+    faults = 0
+    for number in numbers:
+        if faults:
+            with pytest.raises(Unavailable, match="audit_stopped"):
+                log.append(control(number))
+            continue
+        try:
+            resolved[number] = log.append(control(number)).index
+        except Unavailable:
+            faults += 1
+    log.close()
+    return resolved
+
+
+def _check(folder: Path, kept: bytes, resolved: dict[int, int], numbers: range) -> None:
+    """After reopening: the old prefix stands, what resolved is there, all is appended once, the verifier is content."""
+    log = AuditLog(store_at(folder), KEY, clock(START_NS + 10**15))
+    for number in numbers:
+        index = log.append(control(number)).index
+        assert resolved.get(number, index) == index
+    log.append(control(77))
+    versions = [body["version"] for _, kind, body in log.entries(0, 999) if kind == "control"]
+    log.close()
+    assert sorted(versions) == [1, *numbers, 77]
+    verdict = verify(folder / "audit", VKEY, [kept])
+    assert verdict.ok, verdict.findings
+    old = open_checkpoint(kept, VKEY)
+    assert tiles.root_at(old.size, log._tile) == old.root
+
+
+def _begun(folder: Path) -> bytes:
+    with log_at(folder) as log:
+        return log.append(control(1)).checkpoint
+
+
+@pytest.mark.parametrize("persisted", [False, True])
+@pytest.mark.parametrize("call", CHANGING)
+def test_a_store_call_that_fails(tmp_path: Path, call: str, persisted: bool) -> None:
+    """Each changing call of the store, failed before or after its effect: stopped at once, whole after reopening."""
+    kept = _begun(tmp_path)
+    store = Failing(store_at(tmp_path), call, 2 if call == "unstage" else 1, persisted=persisted)
+    log = AuditLog(store, KEY, clock(START_NS + 10**12))
+    resolved = _attempt(log, range(2, 4))
+    assert store.failed
+    assert not resolved
+    _check(tmp_path, kept, resolved, range(2, 4))
+
+
+@pytest.mark.parametrize("persisted", [False, True])
+def test_a_submit_that_fails(tmp_path: Path, persisted: bool) -> None:
+    """Whether the row is durable or not is unknown: sending it again gives one entry."""
+    kept = _begun(tmp_path)
+    log = AuditLog(Failing(store_at(tmp_path), "submit", 1, persisted=persisted), KEY, clock(START_NS + 10**12))
+    with pytest.raises(OSError, match="Input/output"):
+        log.submit([control(2)])
+    log.append(control(2))
+    log.close()
+    _check(tmp_path, kept, {}, range(2, 3))
+
+
+@pytest.mark.parametrize("persisted", [False, True])
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_file_operation_that_fails(tmp_path: Path, operation: str, persisted: bool) -> None:
+    """Each file operation of an append, at its first, second, … call: as for a store call."""
+    kept = _begun(tmp_path)
+    first = 2
+    for nth in range(1, 99):
+        files = Failing(DiskFiles(tmp_path / "audit"), operation, nth, persisted=persisted)
+        try:
+            log = AuditLog(store_at(tmp_path, files), KEY, clock(START_NS + 10**12 + nth * 10**10))
+        except (OSError, ExchangeError):
+            assert files.failed
+            continue
+        numbers = range(first, first + 1)
+        resolved = _attempt(log, numbers)
+        first += 1
+        if not files.failed:
+            break
+    plain = AuditLog(store_at(tmp_path), KEY, clock(START_NS + 10**14))
+    plain.close()
+    _check(tmp_path, kept, resolved, range(2, first))
+
+
+def test_a_fault_while_recovering(tmp_path: Path) -> None:
+    """Recovery that fails half-way is done again by the next start, to the same end."""
+    kept = _begun(tmp_path)
+    store = Failing(store_at(tmp_path), "write", 1, persisted=False)
+    assert not _attempt(AuditLog(store, KEY, clock(START_NS + 10**12)), range(2, 3))
+    for call in ("write", "publish", "unstage"):
+        for persisted in (False, True):
+            failing = Failing(store_at(tmp_path), call, 1, persisted=persisted)
+            with pytest.raises(OSError, match="Input/output"):
+                AuditLog(failing, KEY, clock(START_NS + 10**13))
+            if call == "publish" and persisted:
+                break  # now it is published, and what comes after has nothing to write
+    _check(tmp_path, kept, {}, range(2, 3))

@@ -1,0 +1,149 @@
+"""Rules of who-saw: every release and refusal of a subject is found, and no other."""
+
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exchange.audit.access_entries import bitmap
+from exchange.audit.entries import Entry, entry_id, make
+from exchange.audit.log import AuditLog
+from exchange.audit.subjects import ReadTags, Sighting, SubjectIndex
+from exchange.errors import Tampered
+from tests.audit.building import START_NS, control, log_at, new_log, refusal, release
+
+TAGS = [bytes([n]) * 16 for n in range(8)]
+Records = Mapping[tuple[str, int], Sequence[tuple[int, bytes]]]  # partition → (position, tag)
+RECORDS: Records = {
+    ("ps.person", 0): [(position, TAGS[position % 5]) for position in range(0, 200, 3)],
+    ("ps.person", 1): [(position, TAGS[5 + position % 2]) for position in range(10)],
+}
+TOPICS = {"ps.person": 2}
+
+
+def _reader(records: Records) -> ReadTags:
+    def read(topic: str, partition: int, position: int, limit: int) -> tuple[list[bytes], list[int], int]:
+        rows = [row for row in records[topic, partition] if row[0] >= position][: min(limit, 7)]
+        return [tag for _, tag in rows], [at for at, _ in rows], rows[-1][0] + 1 if rows else position
+
+    return read
+
+
+def _plainly(tag: bytes, log: AuditLog) -> dict[int, tuple[int, ...]]:
+    """The reference: every entry against every position, by its definition."""
+    found = {}
+    for index, kind, body in log.entries(0, log.size):
+        answers = zip(body.get("tags", ()), body.get("positions", ()), strict=False)
+        shown = [place for one, place in answers if one == tag]
+        if kind == "release" and body["lo"] is not None:
+            held = body["excluded"]
+            shown += [
+                position
+                for position, one in RECORDS[body["topic"], body["partition"]]
+                if one == tag and body["lo"] <= position < body["hi"] and not (held and position % 2)
+            ]
+        named = kind in ("refusal", "audit_query", "release") and tag in body["tags"]
+        if shown or named:
+            found[index] = tuple(sorted(place for place in shown if place is not None))
+    return found
+
+
+def _entries(choice: random.Random) -> list[Entry]:
+    entries: list[Entry] = []
+    for counter in range(1, 60):
+        lo, length = choice.randrange(0, 150), choice.randrange(1, 40)
+        odd = [offset for offset in range(length) if (lo + offset) % 2] if choice.random() < 0.3 else []
+        agreement, partition = choice.choice(["agr-1", "agr-2", None]), choice.randrange(2)
+        what: dict[str, Any] = {"lo": lo, "hi": lo + length, "excluded": bitmap(odd, length), "partition": partition}
+        entries.append(release(counter, agreement=agreement, **what))
+    answered: dict[str, Any] = {"tags": TAGS[:2], "partitions": [0, 0], "positions": [15, None], "action": "lookup"}
+    entries.append(release(99, lo=None, hi=None, partition=None, **answered))
+    entries.append(refusal(1, tags=TAGS[:1], action="lookup", case="case-1"))
+    entries.append(make("audit_query", entry_id("q"), START_NS, query="who_saw", tags=[TAGS[3]], results=0))
+    return entries
+
+
+def test_who_saw_is_what_its_definition_says(tmp_path: Path) -> None:
+    """Over random ranges, overlaps, replays and exclusions: the probe finds what a plain scan finds; rebuilt, too."""
+    with log_at(tmp_path) as log:
+        entries = _entries(random.Random(7))
+        log.submit(entries)
+        log.wait(entries[-1].id)
+        index = SubjectIndex(tmp_path / "index.db")
+        index.follow(TOPICS, _reader(RECORDS), log)
+        found = {tag: index.who_saw(tag) for tag in TAGS}
+        index.close()
+        for tag in TAGS:
+            assert {one.index: one.positions for one in found[tag]} == _plainly(tag, log)
+        again = SubjectIndex(tmp_path / "again.db")
+        again.follow(TOPICS, _reader(RECORDS), log)
+        assert {tag: again.who_saw(tag) for tag in TAGS} == found
+        again.close()
+        assert len(found[TAGS[0]]) > 10
+        assert found[TAGS[7]] == []
+
+
+def test_following_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Entries and records that come later are taken in by the next call, once."""
+    with log_at(tmp_path) as log:
+        index = SubjectIndex(tmp_path / "index.db")
+        log.append(release(1, lo=0, hi=10))
+        early: Records = {place: rows[:4] for place, rows in RECORDS.items()}
+        index.follow(TOPICS, _reader(early), log)
+        assert [one.index for one in index.who_saw(TAGS[0])] == [2]
+        log.append(release(2, lo=10, hi=20))
+        index.follow(TOPICS, _reader(RECORDS), log)
+        index.follow(TOPICS, _reader(RECORDS), log)
+        assert [one.positions for one in index.who_saw(TAGS[0])] == [(0,), (15,)]
+        index.close()
+
+
+def test_a_sighting_says_what_was_seen_and_why(tmp_path: Path) -> None:
+    """Fields with masks, purpose, policy revision, agreement, recipient, actor, case, time and place."""
+    with log_at(tmp_path) as log:
+        fields = '[{"mask":{"kind":"keep"},"path":"name"}]'
+        entry = release(1, lo=0, hi=10, fields=fields, actor="a" * 32, case="case-1")
+        log.append(control(1))
+        log.append(entry)
+        index = SubjectIndex(tmp_path / "index.db")
+        index.follow(TOPICS, _reader(RECORDS), log)
+        body = entry.body
+        assert index.who_saw(TAGS[0]) == [
+            Sighting(
+                index=4, kind="release", time_ns=body["time_ns"], positions=(0,), dataset="ps.person",
+                fields=({"mask": {"kind": "keep"}, "path": "name"},), purpose="dibao.review",
+                policy_revision=body["policy_revision"], agreement="agr-1", recipient="ny.minzheng", actor="a" * 32,
+                case="case-1", action="read", reasons=(),
+            )
+        ]  # fmt: skip
+        index.close()
+
+
+def test_an_unreadable_bitmap_excludes_nobody(tmp_path: Path) -> None:
+    """Rather one sighting too many: garbage in place of the bitmap holds nothing back."""
+    with log_at(tmp_path) as log:
+        log.append(release(1, lo=0, hi=10, excluded=b"garbage"))
+        index = SubjectIndex(tmp_path / "index.db")
+        index.follow(TOPICS, _reader(RECORDS), log)
+        assert len(index.who_saw(TAGS[0])) == 1
+        index.close()
+
+
+def test_a_damaged_index_is_said_to_be_one(tmp_path: Path) -> None:
+    """Garbage in the file, or an index that is ahead of the audit log: one clear error."""
+    (tmp_path / "bad.db").write_bytes(b"garbage" * 1000)
+    with pytest.raises(Tampered, match="subject_index_damaged"):
+        SubjectIndex(tmp_path / "bad.db")
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    longer, shorter = new_log(tmp_path / "one"), new_log(tmp_path / "two")
+    longer.append(control(1))
+    index = SubjectIndex(tmp_path / "index.db")
+    index.follow({}, _reader(RECORDS), longer)
+    with pytest.raises(Tampered, match="ahead of the audit log"):
+        index.follow({}, _reader(RECORDS), shorter)
+    index.close()
+    longer.close()
+    shorter.close()
