@@ -100,7 +100,7 @@ class _Worker:
 
 
 def _spawn(theirs: socket.socket) -> "subprocess.Popen[bytes]":
-    """The worker with an environment that holds nothing of ours; what it prints goes nowhere, for it may show a question."""
+    """The worker, with nothing of our environment. What it prints may show a question: it goes nowhere."""
     command = [sys.executable, "-I", str(_WORKER)]
     end, nowhere = theirs.fileno(), subprocess.DEVNULL
     return subprocess.Popen(command, stdin=end, stdout=end, stderr=nowhere, env=_ENVIRONMENT, cwd="/")

@@ -108,7 +108,7 @@ class SupervisedEngine:
         process = self._started(bundle, bundle.modules)
         results: dict[str, bool] = {}
         try:
-            for name in modules.tests(bundle.modules):
+            for name in modules.names_of_tests(bundle.modules):
                 try:
                     results[name] = process.rule(name, self._deadline_s) is True
                 except Refused:

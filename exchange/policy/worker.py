@@ -64,7 +64,7 @@ def load(body: bytes) -> "regorus.Engine":
     engine.set_gather_prints(True)
     for path, text in bundle["modules"].items():
         engine.add_policy(path, text)
-    engine.add_data({"codes": bundle["codes"]})
+    engine.add_data_json(json.dumps({"codes": bundle["codes"]}))  # as Python objects, false would become 0
     engine.eval_query_as_json("1")
     return engine
 
