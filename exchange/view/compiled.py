@@ -12,6 +12,7 @@ from exchange.avro.records import Codec, resolver
 from exchange.avro.schema import Schema
 from exchange.errors import Invalid, Refused
 from exchange.plan import Plan
+from exchange.view.comparing import comparison
 from exchange.view.masks import Mask, Unmaskable, compile_mask
 from exchange.view.paths import Get, Record, Shown, getter, select
 from exchange.view.rows import Conditions, Holds, needed_sets
@@ -37,8 +38,8 @@ class Applied:
 class View:
     """Made by `compile_view`. It may be used from any thread.
 
-    `schema` is the view's own, `codec` writes its values; `unlike` lists the places in the plan's row condition whose
-    comparison is unknown for every record, since the types are unlike: most likely a slip of whoever wrote it.
+    `schema` is the view's own, `codec` writes its values; `unlike` lists the places in the plan whose comparison is
+    unknown for every record, since the types are unlike: most likely a slip of whoever wrote it.
     """
 
     def __init__(self, plan: Plan, dataset: Schema, schema: Schema, shown: Shown, parts: "Parts") -> None:
@@ -115,7 +116,7 @@ def compile_view(
     holds = conditions.compile(plan.rows, "plan.rows")
     shown = select(schema, plan.fields, "plan.fields")
     resolvers = {number: resolver(writer, schema) for number, writer in writers.items()}
-    parts = Parts(holds, tuple(conditions.unlike), resolvers, keys)
+    parts = Parts(holds, (*conditions.unlike, *_unlike_verdicts(shown)), resolvers, keys)
     return View(plan, schema, view_schema(schema, shown, plan), shown, parts)
 
 
@@ -131,6 +132,16 @@ def subject_getter(plan: Plan, schema: Schema) -> Get | None:
     if isinstance(leaf.type, list) or kind(leaf.type) != "string":
         raise Invalid("view_subject_unusable", where="plan.subject.path", path=leaf.path)
     return get
+
+
+def _unlike_verdicts(part: Shown) -> list[str]:
+    """The places of verdicts that are null for every record, since value and field are of unlike types."""
+    if part.leaf is not None:
+        mask, value = part.mask, f"{part.where}.value"
+        never = mask["kind"] == "verdict" and comparison(part.leaf, mask["op"], mask["value"], value) is None
+        return [part.where] if never else []
+    inner = [part.inner] if part.inner is not None else [child for _, child in part.fields]
+    return [place for one in inner for place in _unlike_verdicts(one)]
 
 
 def _resolved(resolve: Resolve, body: bytes) -> dict[str, Any] | None:

@@ -89,8 +89,8 @@ def run(tmp_path: Path) -> Run:
                 value = f"given-{name}.json"  # noqa: PLW2901  the file stands for its content
             words[name] = value if value in (None, "-", "avro", "jsonl", "csv", "arrow") else str(tmp_path / str(value))
         out, told = io.BytesIO(), io.StringIO()
-        streams = [io.TextIOWrapper(stream, "utf-8") for stream in (io.BytesIO(stdin), out)]
-        terminal = Terminal("en", as_json, {}, *streams, told)
+        text_in, text_out = io.TextIOWrapper(io.BytesIO(stdin), "utf-8"), io.TextIOWrapper(out, "utf-8")
+        terminal = Terminal("en", as_json, {}, text_in, text_out, told)
         assert view.run(terminal, argparse.Namespace(**words)) == 0
         return out.getvalue(), told.getvalue()
 
@@ -151,9 +151,11 @@ def test_keys_and_sets_only_where_they_are_needed(run: Run) -> None:
 def test_a_comparison_that_is_never_true_is_told(run: Run) -> None:
     """The steward hears of a comparison of unlike types; the result is what plan.md says."""
     rows = {"op": "not", "of": [{"op": "eq", "path": "income", "value": "500"}]}
-    data, told = run(plan=plan_document([field("name")], rows), out="-", format="jsonl")
+    verdict = field("name", "verdict", op="le", value=5)
+    data, told = run(plan=plan_document([verdict], rows), out="-", format="jsonl")
     assert data == b""
     assert "plan.rows.of[0]" in told
+    assert "plan.fields[0].mask" in told
 
 
 def test_a_refusal_gives_its_reasons_and_no_file(run: Run, tmp_path: Path) -> None:
