@@ -67,6 +67,15 @@ def test_the_latest_record_of_each_subject_is_kept(state: StateStore) -> None:
     assert state.current_to(TOPIC, 0) == 4
 
 
+def test_an_older_record_never_replaces_a_newer_one(state: StateStore) -> None:
+    """An earlier part of the log, applied late or again, changes nothing."""
+    state.apply(stored([TAGS[0], TAGS[1]], 5))
+    state.apply(stored([TAGS[0], TAGS[2]], 0))
+    state.apply(stored([TAGS[0], TAGS[1]], 5))
+    assert {tag: one.position for tag, one in state.get(TOPIC, TAGS).items()} == {TAGS[0]: 5, TAGS[1]: 6, TAGS[2]: 1}
+    assert state.current_to(TOPIC, 0) == 7
+
+
 def test_topics_and_partitions_are_apart(state: StateStore) -> None:
     """The same subject in two topics has two records; each partition has its own position."""
     state.apply(stored([TAGS[0]]))

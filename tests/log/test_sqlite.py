@@ -49,6 +49,7 @@ def everything(path: Path) -> list[object]:
     log = SqliteRecordLog(path)
     try:
         found: list[object] = [dict(log.topics()), log.mark("src"), log.end(TOPIC, 0)]
+        found.append(list(log.read(TOPIC, 0, 0, 9_999).values))
         position = 0
         while (records := log.read(TOPIC, 0, position, 700)).values:
             found.append((list(records.positions), list(records.tags), list(records.values)))
@@ -130,6 +131,22 @@ def test_rows_changed_from_outside_are_found(path: Path, change: str) -> None:
     connection.close()
     with pytest.raises(Tampered, match="log_damaged"):
         everything(path)
+
+
+@pytest.mark.parametrize("first", [0, 1_000, 1_500, 2_500])
+def test_a_read_over_a_missing_block_gives_nothing(path: Path, first: int) -> None:
+    """Wherever records are missing between two that are there: no shorter answer, no shifted one."""
+    connection = sqlite3.connect(path)
+    connection.execute("DELETE FROM block WHERE first = ?", (first,))
+    connection.commit()
+    connection.close()
+    log = SqliteRecordLog(path)
+    for start in (first, max(first - 600, 0)):
+        with pytest.raises(Tampered, match="log_damaged"):
+            log.read(TOPIC, 0, start, 9_999)
+    with pytest.raises(Tampered, match="log_damaged"):
+        log.headers(TOPIC, 0, first)
+    log.close()
 
 
 def test_another_file_in_its_place_is_refused(tmp_path: Path) -> None:

@@ -203,6 +203,37 @@ def test_a_publisher_commits_those_who_stand_before_it(empty: Path, folder: Path
     site.close()
 
 
+@pytest.mark.parametrize("before", [0, 2], ids=["nothing committed", "something committed"])
+def test_a_publisher_never_skips_what_others_left_uncommitted(empty: Path, folder: Path, before: int) -> None:
+    """Somebody appends right before us and dies: their records are committed with their own entry, then ours."""
+    site = open_site(copy_of(empty, folder / "site"), partitions=1, batch_records=20)
+    inner, other = site.parts.log, "ps.person/other"
+    if before:
+        early = ListAdapter({number: person(50 + number) for number in range(1, before + 1)}, source="ps.person/early")
+        publish(early, site.target, site.parts, on_batch=lambda _: None)
+
+    class Preceded:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(inner, name)
+
+        def append(self, *arguments: Any) -> Any:
+            dying = with_fault(site.parts, "log.append", 1, Crash(), done=True)
+            with pytest.raises(Crash):
+                publish(ListAdapter({1: person(77)}, source=other), site.target, dying, on_batch=lambda _: None)
+            return inner.append(*arguments)
+
+    told, failed = try_publish(site, replace(site.parts, log=cast("Any", Preceded())))
+    assert (told[-1].taken, failed) == (8, False)
+    covered = [
+        (body["lo"], body["hi"], body["source"])
+        for _, kind, body in site.audit.entries(0, site.audit.size)
+        if kind == "record_commit" and body["topic"] == DATASET
+    ]
+    assert covered[-2:] == [(before, before + 1, other), (before + 1, before + 9, SOURCE)]
+    assert len(people(site)) == before + 9
+    site.close()
+
+
 def test_a_log_that_lost_committed_records_is_found(empty: Path, folder: Path) -> None:
     """The log's file is gone (so that an empty one is made), or an older copy came back: recovery stops."""
     made = copy_of(empty, folder / "site")
