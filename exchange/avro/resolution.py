@@ -26,20 +26,18 @@ class Mismatch(Exception):  # never leaves the room
 def pick(writer: Avro, reader: Avro, named: Named) -> Avro:
     """The reader's type (resolved, no union) that takes values of a resolved writer's type that is no union.
 
-    Of a union it is the first branch that matches.
+    Of a union it is the first branch of the same type, else the first that matches by promotion, as in Avro's
+    reference implementation: a string stays a string where the reader has both bytes and string.
 
     Raises:
         Mismatch: there is none.
     """
-    options = reader if isinstance(reader, list) else [reader]
-    reasons = []
-    for option in options:
-        plain = resolve(option, named)
-        reason = mismatch(writer, plain)
-        if not reason:
-            return plain
-        reasons.append(reason)
-    raise Mismatch(reasons[0] if len(reasons) == 1 else f"no branch of the union takes {kind(writer)}")
+    options = [resolve(option, named) for option in (reader if isinstance(reader, list) else [reader])]
+    reasons = [mismatch(writer, option) for option in options]
+    matching = [option for option, reason in zip(options, reasons, strict=True) if not reason]
+    if not matching:
+        raise Mismatch(reasons[0] if len(reasons) == 1 else f"no branch of the union takes {kind(writer)}")
+    return next((option for option in matching if kind(option) == kind(writer)), matching[0])
 
 
 def mismatch(writer: Avro, reader: Avro) -> str:
@@ -80,8 +78,7 @@ def sources(writer: Avro, reader: Avro) -> dict[str, str]:
             continue
         alias = next((alias for alias in entry.get("aliases", ()) if alias in free), None)
         if alias is not None:
-            found[entry["name"]] = alias
-            free.remove(alias)
+            found[entry["name"]] = alias  # no other field has this alias: the schema would have been refused
     return found
 
 

@@ -96,7 +96,7 @@ def _deflated(of: Schema, count: int, data: bytes) -> bytes:
 def test_a_bomb_and_impossible_lengths_are_refused() -> None:
     """Neither a small block that unpacks to a huge one nor a huge length costs memory."""
     packer = zlib.compressobj(9, wbits=-15)
-    bomb = b"".join(packer.compress(bytes(1024 * 1024)) for _ in range(20)) + packer.flush()
+    bomb = packer.compress(_long(17 * 2**20)) + packer.compress(bytes(17 * 2**20)) + packer.flush()
     huge = file_of(SMALL, []) + _long(1) + _long(2**60)
     uncounted = file_of(SMALL, []) + _long(2**60) + _long(1) + b"\0" + file_of(SMALL, [])[-16:]
     for data in (_deflated(SMALL, 1, bomb), huge, uncounted, _deflated(SMALL, 1, b"no deflate")):
@@ -109,6 +109,23 @@ def test_what_is_no_container_is_refused(data: bytes) -> None:
     """No magic, no metadata, no schema."""
     with pytest.raises(Invalid, match="container_damaged"):
         read_all(data)
+
+
+def test_a_block_that_does_not_add_up_is_refused() -> None:
+    """Another sync marker, bytes behind the last record, a record less than counted, bytes behind the deflated."""
+    head, record = file_of(SMALL, []), b"\x02x"
+    sync = head[-16:]
+    assert read_all(head + _long(1) + _long(2) + record + sync)[1] == [{"f": "x"}]
+    packed = zlib.compress(record, wbits=-15)
+    assert read_all(_deflated(SMALL, 1, packed))[1] == [{"f": "x"}]
+    for data in (
+        head + _long(1) + _long(2) + record + bytes(16),
+        head + _long(1) + _long(4) + record * 2 + sync,
+        head + _long(2) + _long(2) + record + sync,
+        _deflated(SMALL, 1, packed + b"1234"),
+    ):
+        with pytest.raises(Invalid, match="container_damaged"):
+            read_all(data)
 
 
 def test_another_codec_is_refused() -> None:

@@ -64,6 +64,8 @@ def _inner(*fields: dict[str, Any], **attributes: Any) -> dict[str, Any]:
         (with_type("long"), 5, with_type(["null", "float"]), 5.0),
         (with_type("string"), "é", with_type("bytes"), b"\xc3\xa9"),
         (with_type(["null", "int"]), 5, with_type("long"), 5),
+        (with_type("string"), "x", with_type(["bytes", "string"]), "x"),
+        (with_type("int"), 5, with_type(["string", "double", "long"]), 5.0),
         (with_type(["string", "long", "null"]), 5, with_type(["null", "long"]), 5),
         (with_type(_enum("A", "B")), "B", with_type(_enum("C", "A", default="C")), "C"),
         (with_type(_enum("A", "B")), "A", with_type(_enum("A")), "A"),
