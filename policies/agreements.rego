@@ -32,7 +32,6 @@ refusals contains reason if {
 refusals contains {"code": "wrong_purpose", "purpose": input.purpose} if {
 	count(for_purpose) == 0
 	some agreement in input.agreements
-	agreement.purpose != input.purpose
 	agreement.status == "active"
 }
 

@@ -55,6 +55,10 @@ test_plan_ends_with_its_agreement if {
 
 test_another_purpose if refused(asked({"purpose": "dibao.recheck"}), ["wrong_purpose"])
 
+test_ended_agreement_for_another_purpose_is_none if {
+	refused(object.union(under({"status": "revoked"}), {"purpose": "dibao.recheck"}), ["no_agreement"])
+}
+
 test_unknown_purpose_though_agreed if {
 	body := object.union(under({"purpose": "curiosity"}), {"purpose": "curiosity"})
 	refused(body, ["wrong_purpose"])

@@ -13,6 +13,7 @@ test_unknown_key if refused_as_malformed(asked({"more": 1}))
 test_lookup_key_belongs_to_look_ups_alone if {
 	refused_as_malformed(asked({"lookup": {"tags": [], "outside": []}}))
 	refused_as_malformed(asked({"action": "lookup"}))
+	refused_as_malformed(asked({"action": "lookup", "lookup": {"tags": [], "outside": [], "more": 1}}))
 }
 
 test_wrong_format if refused_as_malformed(asked({"format": "exchange.question/2"}))
@@ -34,6 +35,8 @@ test_time_that_is_no_time if {
 	refused_as_malformed(asked({"now_ns": "1"}))
 	refused_as_malformed(asked({"now_ns": -1}))
 	refused_as_malformed(under({"expires_ns": null}))
+	refused_as_malformed(under({"not_before_ns": null}))
+	refused_as_malformed(under({"case_bound": "no"}))
 }
 
 test_unknown_zone if {
@@ -102,6 +105,7 @@ test_only_department_systems_and_stewards_read if {
 		refused(unconditional({"principal": {"roles": [role]}}), ["wrong_action"])
 	}
 	refused(asked({"principal": {"roles": []}}), ["wrong_action"])
+	refused(asked({"principal": {"roles": ["guest"]}}), ["wrong_action"])
 }
 
 test_case_closed if {

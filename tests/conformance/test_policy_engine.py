@@ -204,10 +204,11 @@ def test_large_question(make: MakeEngine) -> None:
 def test_process_that_died_is_replaced(engine: PolicyEngine) -> None:
     """When somebody kills the engine's process, the next question is answered all the same."""
     engine.load(ECHO)
-    for child in children(os.getpid()):
-        for process in (*children(child), child):
-            os.kill(process, signal.SIGKILL)
-    time.sleep(0.05)
+    killed = [process for child in children(os.getpid()) for process in (*children(child), child)]
+    for process in killed:
+        os.kill(process, signal.SIGKILL)
+    while any(_running(process) for process in killed):
+        time.sleep(0.001)
     assert engine.evaluate(QUESTION) == ECHOED
 
 

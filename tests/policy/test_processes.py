@@ -46,7 +46,9 @@ def test_engine_that_cannot_start_again(tmp_path: Path, monkeypatch: pytest.Monk
     engine = RegorusEngine(2.0)
     engine.load(bundle('plan := {"id": input.id}'))
     monkeypatch.setattr(regorus, "_WORKER", tmp_path / "nowhere.py")
-    os.kill(_worker_of_this_process(), signal.SIGKILL)
+    worker = _worker_of_this_process()
+    os.kill(worker, signal.SIGKILL)
+    os.waitid(os.P_PID, worker, os.WEXITED | os.WNOWAIT)
     for _ in range(2):
         with pytest.raises(Refused) as refused:
             engine.evaluate(canonical(question()))
