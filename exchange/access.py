@@ -202,7 +202,7 @@ class Gateway:
     def _batch(
         self, decided: _Decided, partition: int, position: int, until: int, form: Format, attempt: int
     ) -> _Prepared:
-        """Steps 4 to 6 for one range of the log. The entry is durable; it waits for its checkpoint in `_handed_over`."""
+        """Steps 4 to 6 for one range of the log: its entry is durable, `_handed_over` waits for the checkpoint."""
         topic = decided.access.plan.dataset
         stored = _up_to(until, self._parts.log.read(topic, partition, position, self._parts.release_records))
         end = stored.next_position
@@ -225,7 +225,7 @@ class Gateway:
         """Steps 4 to 6 for an answer of the state, brought up to what is committed first."""
         parts, topic = self._parts, decided.access.plan.dataset
         for partition in range(parts.log.topics().get(topic, 0)):
-            follow(parts.state, parts.log, topic, partition, parts.committed(topic, partition))
+            follow(parts.state, parts.log.read, topic, partition, parts.committed(topic, partition))
         latest = parts.state.get(topic, tags)
         found = [latest[tag] for tag in tags if tag in latest]
         applied = decided.view.apply(

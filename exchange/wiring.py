@@ -4,7 +4,7 @@ import hmac
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -255,7 +255,12 @@ class Exchange:
             document = self.control.document(active) if active else None
             self.engine.load(Bundle(document["modules"], document["codes"]) if document else None)
             self._loaded = active
-        return decide(self.engine, question, active or "", model.epochs.get("policy", 0))
+        plan = decide(self.engine, question, active or "", model.epochs.get("policy", 0))
+        if not plan.allowed:
+            return plan
+        # A revised contract may narrow what is shared, so it ends plans like a revoked agreement does.
+        dataset = f"dataset/{plan.dataset}"
+        return replace(plan, epochs={**plan.epochs, dataset: model.epochs.get(dataset, 0)})
 
     def view(self, plan: Plan) -> View:
         """A plan compiled for its dataset, with the schemas, keys and sets that it needs."""

@@ -73,8 +73,8 @@ class Access:
         )
 
     def release_entry(
-        self, now_ns: int, payload: bytes, *, run: bytes, counter: int, attempt: int, **what: Any
-    ) -> Entry:  # noqa: ANN401  # values of Avro fields
+        self, now_ns: int, payload: bytes, *, run: bytes, counter: int, attempt: int, **what: object
+    ) -> Entry:
         """One release of `payload`; `what` gives the range or the answer, the counts, the view's schema, the format.
 
         Raises:
@@ -137,7 +137,7 @@ def codes(plan: Plan) -> list[str]:
 
 
 def bitmap(offsets: Sequence[int], length: int) -> bytes | None:
-    """zlib of one bit for each of `length` positions, least significant bit first; None when no offset is given."""
+    """The zlib of one bit for each of `length` positions, least significant bit first; None when no offset is given."""
     if not offsets:
         return None
     bits = bytearray((length + 7) // 8)

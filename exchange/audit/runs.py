@@ -1,4 +1,4 @@
-"""A gateway's runs: each opens with an entry that names the end of the one before, so that no release can be missing."""
+"""A gateway's runs: each opens with an entry that names the end of the one before; so no release can be missing."""
 
 import json
 from collections.abc import Callable

@@ -8,7 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from exchange.cli.opening import actor_of, opened
-from exchange.cli.options import Commands, Group, Run
+from exchange.cli.options import Commands, Group
 from exchange.cli.register import done
 from exchange.cli.terminal import Terminal, read_json
 from exchange.control import commands as c
@@ -19,42 +19,49 @@ from exchange.messages import Language
 def mount(commands: Commands, common: argparse.ArgumentParser, language: Language) -> None:
     """Adds `agreement`."""
     group = Group(commands, "agreement", common, language)
-    group.command("request", _request).add_argument("terms", type=Path, metavar="TERMS.json")
-    review = _by_id(group, "review", lambda p: c.ReviewAgreement(p.id, "endorse" if p.endorse else "return", p.note))
+    group.command("request", _request).add_argument("terms", type=Path, nargs="+", metavar="TERMS.json")
+    review = _by_id(
+        group, "review", lambda one, p: c.ReviewAgreement(one, "endorse" if p.endorse else "return", p.note)
+    )
     verdict = review.add_mutually_exclusive_group(required=True)
     verdict.add_argument("--endorse", action="store_true")
     verdict.add_argument("--return", dest="endorse", action="store_false")
     review.add_argument("--note", required=True)
-    _by_id(group, "approve", lambda p: c.ApproveAgreement(p.id))
-    _by_id(group, "reject", lambda p: c.RejectAgreement(p.id, p.reason)).add_argument("--reason", required=True)
-    _by_id(group, "revoke", lambda p: c.RevokeAgreement(p.id, p.reason)).add_argument("--reason", required=True)
-    group.command("expire", _run(lambda _: c.ExpireAgreements()))
+    _by_id(group, "approve", lambda one, _: c.ApproveAgreement(one))
+    _by_id(group, "reject", lambda one, p: c.RejectAgreement(one, p.reason)).add_argument("--reason", required=True)
+    _by_id(group, "revoke", lambda one, p: c.RevokeAgreement(one, p.reason)).add_argument("--reason", required=True)
+    group.command("expire", _expire)
     group.command("list", _list)
     group.command("show", _show).add_argument("id")
 
 
-def _by_id(group: Group, name: str, make: Callable[[argparse.Namespace], c.Command]) -> argparse.ArgumentParser:
-    parser = group.command(name, _run(make))
-    parser.add_argument("id")
+def _by_id(group: Group, name: str, make: Callable[[str, argparse.Namespace], c.Command]) -> argparse.ArgumentParser:
+    """A command over one or more agreements, done in their order until one is refused."""
+
+    def run(terminal: Terminal, parsed: argparse.Namespace) -> None:
+        with opened(terminal, parsed) as exchange:
+            actor = actor_of(exchange, terminal, parsed)
+            done(terminal, *[exchange.control.execute(actor, make(one, parsed)) for one in parsed.id])
+
+    parser = group.command(name, run)
+    parser.add_argument("id", nargs="+")
     return parser
 
 
-def _run(make: Callable[[argparse.Namespace], c.Command]) -> Run:
-    def run(terminal: Terminal, parsed: argparse.Namespace) -> None:
-        with opened(terminal, parsed) as exchange:
-            done(terminal, exchange.control.execute(actor_of(exchange, terminal, parsed), make(parsed)))
-
-    return run
+def _expire(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    with opened(terminal, parsed) as exchange:
+        done(terminal, exchange.control.execute(actor_of(exchange, terminal, parsed), c.ExpireAgreements()))
 
 
 def _request(terminal: Terminal, parsed: argparse.Namespace) -> None:
-    document = read_json(parsed.terms)
-    if not isinstance(document, dict):
-        raise Invalid("file_unparsable", where=parsed.terms.name, detail="no JSON object")
+    documents = [(file.name, read_json(file)) for file in parsed.terms]
+    for name, document in documents:
+        if not isinstance(document, dict):
+            raise Invalid("file_unparsable", where=name, detail="no JSON object")
     with opened(terminal, parsed) as exchange:
         actor = actor_of(exchange, terminal, parsed)
-        terms = _with_times(document, exchange.settings.zone, parsed.terms.name)
-        done(terminal, exchange.control.execute(actor, c.RequestAgreement(terms)))
+        asked = [_with_times(document, exchange.settings.zone, name) for name, document in documents]
+        done(terminal, *[exchange.control.execute(actor, c.RequestAgreement(terms)) for terms in asked])
 
 
 def _with_times(document: dict[str, Any], zone: ZoneInfo, where: str) -> dict[str, Any]:

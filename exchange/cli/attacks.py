@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from exchange.audit import tiles
+from exchange.audit.entries import Entry, decode, encode
 from exchange.audit.note import Checkpoint, Signer, sign_checkpoint
+from exchange.audit.schemas import KINDS, kind_of
 from exchange.signing.merkle import leaf_hash, root
 
 
@@ -27,10 +29,16 @@ def cut_off(log: Path, copy: Path, origin: str, key: Signer, last: int) -> Path:
     return _written(copy, _leaves(log)[:-last], origin, key)
 
 
-def rewrite(log: Path, copy: Path, origin: str, key: Signer, index: int) -> Path:
-    """A log in which the entry at `index` is replaced by the one before it, all of it signed with the real key."""
+def rewrite(log: Path, copy: Path, origin: str, key: Signer, recipient: str) -> Path:
+    """A log whose first release went to somebody else, all of it signed with the real key: no entry is malformed."""
     leaves = _leaves(log)
-    leaves[index] = leaves[index - 1]
+    schemas = {kind_of(kind).prefix: kind_of(kind).parsed for kind in KINDS}
+    for index, leaf in enumerate(leaves):
+        kind, body = decode(leaf, schemas)
+        if kind == "release":
+            forged = Entry(kind, body["id"], {**body, "recipient": recipient}, rests_on=body["epochs"])
+            leaves[index] = encode(forged)
+            break
     return _written(copy, leaves, origin, key)
 
 

@@ -13,7 +13,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from exchange.cli.attacks import cut_off, flip_byte, rewrite
 from exchange.cli.stage import Failed, Stage
@@ -22,6 +22,9 @@ from exchange.messages import describe, language_of, text
 from exchange.settings import read_settings
 from exchange.signing.keys import SigningKey
 from exchange.wiring import standing
+
+if TYPE_CHECKING:
+    from adapters.sample.truth import Truth
 
 SCENES: Final = 11
 CASE: Final = "case-2026-000123"
@@ -91,7 +94,7 @@ def _play(stage: Stage, folder: Path, seed: int, scale: float) -> None:
     stage.scene("demo_agreements")
     agreements = _agree(stage, folder)
     stage.scene("demo_clerk")
-    clerk = _clerk(stage, truth)
+    _clerk(stage, truth)
     kept = folder / "checkpoint-kept-by-the-auditor"
     stage.run(AUDITOR, "audit", "checkpoint", "--out", str(kept))
     stage.scene("demo_checker")
@@ -99,11 +102,11 @@ def _play(stage: Stage, folder: Path, seed: int, scale: float) -> None:
     stage.scene("demo_revoke")
     _revoke(stage, agreements)
     stage.scene("demo_auditor")
-    _auditor(stage, truth, kept, clerk)
+    _auditor(stage, truth, kept)
     stage.scene("demo_attacks")
     _attacks(stage, folder, kept)
     stage.scene("demo_figures")
-    _figures(stage, truth, published)
+    _figures(stage, published)
     _end(stage)
 
 
@@ -128,8 +131,7 @@ def _found(stage: Stage, folder: Path) -> None:
     register = folder / "register.json"
     register.write_text(json.dumps(_register(), ensure_ascii=False, indent=1), "utf-8")
     stage.run(AUTHORITY, "register", str(register), "--tokens", str(stage.tokens), quiet=True)
-    submitted = stage.run("steward.ny.minzheng", "policy", "submit", "--json", quiet=True).json
-    revision = submitted["about"]
+    revision = stage.run("steward.ny.minzheng", "policy", "submit", "--json", quiet=True).json[0]["about"]
     stage.run(AUTHORITY, "policy", "approve", revision, quiet=True)
     active = [
         one for one in stage.run(AUTHORITY, "policy", "list", "--json", quiet=True).json if one["status"] == "active"
@@ -169,7 +171,7 @@ def _contracts(stage: Stage) -> None:
     stage.check(text("demo_check_datasets", stage.language), sorted(names), sorted(_PUBLISHERS))
 
 
-def _publish(stage: Stage, source: Path, truth: Any) -> dict[str, Counter[str]]:  # noqa: ANN401  # the generator's Truth
+def _publish(stage: Stage, source: Path, truth: "Truth") -> dict[str, Counter[str]]:
     """Every file by its own department, each figure against the generator's truth; then one of them once more."""
     published: dict[str, Counter[str]] = {}
     for name, file in truth.files.items():
@@ -280,25 +282,27 @@ def agreements_of_c1() -> dict[str, tuple[str, dict[str, Any]]]:
 
 
 def _agree(stage: Stage, folder: Path) -> dict[str, str]:
-    """Requested by the consumer, reviewed by the provider, approved by the authority: three people each."""
-    numbers = {}
-    for name, (steward, terms) in agreements_of_c1().items():
-        file = folder / f"{name}.json"
-        file.write_text(json.dumps(terms, ensure_ascii=False, indent=1), "utf-8")
-        number = str(stage.run(steward, "agreement", "request", str(file), "--json", quiet=True).json["about"])
-        provider = f"steward.{_PUBLISHERS[terms['dataset']]}"
-        stage.run(
-            provider, "agreement", "review", number, "--endorse", "--note", "范围必要 scope is needed", quiet=True
-        )
-        if name == "clerk-pension":
-            stage.run(steward, "agreement", "approve", number, ends=1)
-            stage.note("demo_no_self_approval")
-        stage.run(AUTHORITY, "agreement", "approve", number, quiet=True)
-        numbers[name] = number
+    """Requested by the consumers, reviewed by the providers, approved by the authority: three people each."""
+    numbers: dict[str, str] = {}
+    asked = agreements_of_c1()
+    for steward in sorted({steward for steward, _ in asked.values()}):
+        own = {name: terms for name, (by, terms) in asked.items() if by == steward}
+        for name, terms in own.items():
+            (folder / f"{name}.json").write_text(json.dumps(terms, ensure_ascii=False, indent=1), "utf-8")
+        files = [str(folder / f"{name}.json") for name in own]
+        made = stage.run(steward, "agreement", "request", *files, "--json", quiet=True).json
+        numbers |= dict(zip(own, (one["about"] for one in made), strict=True))
+    for provider in sorted({_PUBLISHERS[terms["dataset"]] for _, terms in asked.values()}):
+        own_numbers = [numbers[name] for name, (_, terms) in asked.items() if _PUBLISHERS[terms["dataset"]] == provider]
+        words = ["--endorse", "--note", "范围必要 the scope is needed"]
+        stage.run(f"steward.{provider}", "agreement", "review", *own_numbers, *words, quiet=True)
+    stage.run("steward.ny.minzheng", "agreement", "approve", numbers["checker-person"], ends=1)
+    stage.note("demo_no_self_approval")
+    stage.run(AUTHORITY, "agreement", "approve", *numbers.values())
     return numbers
 
 
-def _clerk(stage: Stage, truth: Any) -> list[dict[str, Any]]:  # noqa: ANN401  # the generator's Truth
+def _clerk(stage: Stage, truth: "Truth") -> None:
     """The township clerk: verdicts on the members of an open application, and nothing else."""
     applicant = truth.role("applicant")
     members = "\n".join(one.person_id for one in truth.members(applicant.application_id))
@@ -314,24 +318,21 @@ def _clerk(stage: Stage, truth: Any) -> list[dict[str, Any]]:  # noqa: ANN401  #
     received = read.stdout + receipts.stdout
     shown = [value for one in read.records + receipts.records for key, value in one.items() if key.endswith("_fen")]
     stage.check(
-        text("demo_check_no_amount", stage.language), all(value in (True, False, None) for value in shown), True
+        text("demo_check_no_amount", stage.language), [one for one in shown if one not in (True, False, None)], []
     )
     ids = [one.person_id for one in truth.planted]
     stage.check(text("demo_check_no_id", stage.language), [one for one in ids if one in received], [])
     neighbour = truth.role("neighbour").person_id
     refused = stage.run(CLERK, "lookup", "hrss.pension_account", *asked, "--json", stdin=neighbour, ends=1, quiet=True)
     stage.check(text("demo_check_neighbour", stage.language), json.loads(refused.stderr)["reasons"], ["not_in_case"])
-    return read.records + receipts.records
 
 
-def _checker(stage: Stage, truth: Any) -> None:  # noqa: ANN401  # the generator's Truth
+def _checker(stage: Stage, truth: "Truth") -> None:
     """The county checker: amounts, masked as the table says; the hard cases a to d of C1."""
     asked = ["--purpose", "dibao.initial_check"]
     pension = stage.run(CHECKER, "read", "hrss.pension_account", *asked, "--case", CASE).records
     banks = [one["bank_account"] for one in pension if one["bank_account"]]
-    stage.check(
-        text("demo_check_bank", stage.language), all(set(bank[:-4]) == {"*"} for bank in banks) and bool(banks), True
-    )
+    stage.check(text("demo_check_bank", stage.language), [bank for bank in banks if set(bank[:-4]) != {"*"}], [])
     stage.run(CHECKER, "read", "fin.receipt", *asked, "--case", CASE)
     people = stage.run(CHECKER, "read", "ps.hukou_person", *asked, "--case", CASE, quiet=True).records
     old = truth.role("spouse").person_id
@@ -370,20 +371,19 @@ def _revoke(stage: Stage, agreements: dict[str, str]) -> None:
     refused = stage.run(CHECKER, *asked, ends=1, quiet=True)
     reasons = json.loads(refused.stderr)["reasons"]
     stage.check(text("demo_check_no_policy", stage.language), reasons, ["policy_unavailable"])
-    again = stage.run("steward.ny.minzheng", "policy", "submit", "--json", quiet=True).json["about"]
+    again = stage.run("steward.ny.minzheng", "policy", "submit", "--json", quiet=True).json[0]["about"]
     stage.run(AUTHORITY, "policy", "approve", again, quiet=True)
 
 
-def _auditor(stage: Stage, truth: Any, kept: Path, received: list[dict[str, Any]]) -> None:  # noqa: ANN401  # Truth
+def _auditor(stage: Stage, truth: "Truth", kept: Path) -> None:
     """Who saw this person: every release and refusal, each with its proof; then the whole log, offline."""
     spouse = truth.role("spouse").person_id
     stage.run(AUDITOR, "audit", "who-saw", stdin=spouse)
     rows = stage.run(AUDITOR, "audit", "who-saw", "--json", stdin=spouse, quiet=True).json
     kinds = Counter(row["kind"] for row in rows)
     stage.check(
-        text("demo_check_seen", stage.language), kinds["release"] >= 4 and all(row["proved"] for row in rows), True
+        text("demo_check_seen", stage.language), (kinds["release"], sum(row["proved"] for row in rows)), (5, len(rows))
     )
-    stage.check(text("demo_check_received", stage.language), bool(received), True)
     neighbour = truth.role("neighbour").person_id
     rows = stage.run(AUDITOR, "audit", "who-saw", "--json", stdin=neighbour, quiet=True).json
     stage.check(text("demo_check_refused", stage.language), [row["kind"] for row in rows], ["refusal"])
@@ -398,32 +398,27 @@ def _attacks(stage: Stage, folder: Path, kept: Path) -> None:
     settings = read_settings(stage.root, {})
     key, origin = SigningKey.load(settings.secret_file("keys.audit")), settings.text("origin")
     attacked = {
-        "demo_attack_flip": flip_byte(log, copies / "flipped"),
-        "demo_attack_cut": cut_off(log, copies / "cut", origin, key, _CUT),
-        "demo_attack_rewrite": rewrite(log, copies / "rewritten", origin, key, _REWRITTEN),
+        ("demo_attack_flip", "entry_changed"): flip_byte(log, copies / "flipped"),
+        ("demo_attack_cut", "log_cut_off"): cut_off(log, copies / "cut", origin, key, _CUT),
+        ("demo_attack_rewrite", "history_rewritten"): rewrite(log, copies / "rewritten", origin, key, "ny.caizheng"),
     }
     vkey = str(stage.root / "keys" / "audit.vkey")
     newest = folder / "checkpoint-newest"
     stage.run(AUDITOR, "audit", "checkpoint", "--out", str(newest), quiet=True)
-    for key_, copy in attacked.items():
-        stage.note(key_)
+    for (what, code), copy in attacked.items():
+        stage.note(what)
         words = ["audit", "verify", str(copy), "--key", vkey, "--json"]
         checkpoints = ["--checkpoint", str(kept), "--checkpoint", str(newest)]
         verdict = stage.run(None, *words, *checkpoints, ends=4, quiet=True, site=False).json
-        stage.check(
-            text("demo_check_found", stage.language), sorted({one["code"] for one in verdict["findings"]}) != [], True
-        )
-        for one in verdict["findings"][:2]:
-            print(f"    {one}")
+        stage.check(text("demo_check_found", stage.language), verdict["findings"][0]["code"], code)
     stage.note("demo_without_checkpoint")
-    stage.run(None, "audit", "verify", str(attacked["demo_attack_cut"]), "--key", vkey, site=False)
+    stage.run(None, "audit", "verify", str(copies / "rewritten"), "--key", vkey, site=False)
 
 
 _CUT: Final = 10
-_REWRITTEN: Final = 40
 
 
-def _figures(stage: Stage, truth: Any, published: dict[str, Counter[str]]) -> None:  # noqa: ANN401  # Truth
+def _figures(stage: Stage, published: dict[str, Counter[str]]) -> None:
     """What the logs hold, against what the generator made."""
     rows = stage.run(AUDITOR, "status", "--json", quiet=True).json
     counts = {(row["what"], row["name"]): row["count"] for row in rows}

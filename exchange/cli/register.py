@@ -3,13 +3,15 @@
 import argparse
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from exchange.cli.opening import actor_of, opened, site_of
+from exchange.cli.opening import actor_of, opened
 from exchange.cli.options import Commands, Group, Run, command
 from exchange.cli.terminal import Terminal, read_json
 from exchange.control import commands as c
+from exchange.control.control import Outcome
 from exchange.control.tokens import new_token
 from exchange.errors import Invalid
 from exchange.messages import Language
@@ -74,7 +76,7 @@ def _tokens(group: Group) -> None:
 
 def _datasets(group: Group) -> None:
     submit = group.command("submit", _submit_contract)
-    submit.add_argument("folder", type=Path)
+    submit.add_argument("folder", type=Path, nargs="+")
     group.command("list", _list("datasets", ["name", "department", "share_type", "revision", "subject_type"]))
     show = group.command("show", _show_dataset)
     show.add_argument("name")
@@ -98,7 +100,7 @@ def _cases(group: Group) -> None:
     )
 
 
-def _execute(make: Any) -> Run:  # noqa: ANN401  # any function from parsed words to a command
+def _execute(make: Callable[[argparse.Namespace], c.Command]) -> Run:
     def run(terminal: Terminal, parsed: argparse.Namespace) -> None:
         with opened(terminal, parsed) as exchange:
             done(terminal, exchange.control.execute(actor_of(exchange, terminal, parsed), make(parsed)))
@@ -106,15 +108,17 @@ def _execute(make: Any) -> Run:  # noqa: ANN401  # any function from parsed word
     return run
 
 
-def done(terminal: Terminal, outcome: Any) -> None:  # noqa: ANN401  # control's Outcome
-    """Says which events a command made and where the last one stands in the audit log."""
-    events = [{"event": event.name, "aggregate": event.aggregate, "version": event.version} for event in outcome.events]
-    index = outcome.receipt.index if outcome.receipt else None
-    terminal.show(
-        {"about": outcome.about, "events": events, "index": index},
-        [f"{one['aggregate']}  {one['event']}" for one in events],
-    )
-    terminal.say("done_at" if events else "done_nothing", index=index)
+def done(terminal: Terminal, *outcomes: Outcome) -> None:
+    """Says which events commands made, and where each command's last one stands in the audit log."""
+    rows = [
+        {
+            "about": outcome.about,
+            "events": [event.name for event in outcome.events],
+            "index": outcome.receipt.index if outcome.receipt else None,
+        }
+        for outcome in outcomes
+    ]
+    terminal.table(rows, ["about", "events", "index"])
 
 
 def _list(what: str, columns: list[str]) -> Run:
@@ -218,15 +222,10 @@ def write_token(file: Path, text: str) -> None:
 def _submit_contract(terminal: Terminal, parsed: argparse.Namespace) -> None:
     from exchange.contracts.contract import load
 
-    folder = (
-        parsed.folder
-        if parsed.folder.is_absolute() or parsed.folder.exists()
-        else site_of(terminal, parsed) / parsed.folder
-    )
-    contract = load(folder)
+    contracts = [load(folder) for folder in parsed.folder]
     with opened(terminal, parsed) as exchange:
         actor = actor_of(exchange, terminal, parsed)
-        done(terminal, exchange.control.execute(actor, c.SubmitContract(contract.to_document())))
+        done(terminal, *(exchange.control.execute(actor, c.SubmitContract(one.to_document())) for one in contracts))
 
 
 def _show_dataset(terminal: Terminal, parsed: argparse.Namespace) -> None:

@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Final, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NoReturn, TextIO
 from zoneinfo import ZoneInfo
 
 from exchange.errors import ExchangeError, Invalid
 from exchange.messages import Language, describe, text
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 _MOST_IDS: Final = 10_000
 _LARGEST_INPUT: Final = 16 << 20
@@ -34,7 +37,7 @@ class Terminal:
         """A sentence for the person, on stderr."""
         self.stderr.write(text(key, self.language, **facts) + "\n")
 
-    def show(self, document: Any, lines: Iterable[str]) -> None:
+    def show(self, document: object, lines: Iterable[str]) -> None:
         """The answer on stdout: the document with `--json`, else the lines."""
         if self.json:
             self.stdout.write(json.dumps(document, ensure_ascii=False, sort_keys=True) + "\n")
@@ -107,7 +110,7 @@ class Terminal:
 class Progress:
     """A bar that is closed at the end of its `with` block."""
 
-    def __init__(self, bar: Any) -> None:
+    def __init__(self, bar: "tqdm[NoReturn]") -> None:
         self._bar = bar
 
     def __enter__(self) -> "Progress":
@@ -131,7 +134,7 @@ def read_text(file: Path) -> str:
         raise Invalid("file_unreadable", where=file.name, detail=type(error).__name__) from None
 
 
-def read_json(file: Path) -> Any:
+def read_json(file: Path) -> Any:  # noqa: ANN401  # whatever the file holds
     """A JSON file; else one clear error that names the line."""
     try:
         return json.loads(read_text(file))

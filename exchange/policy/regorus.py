@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -35,16 +36,15 @@ class _Worker:
     def __init__(self, texts: Mapping[str, str], codes: Mapping[str, Any]) -> None:
         self._socket, theirs = socket.socketpair()
         try:
-            self._process = _spawn(theirs)
+            with theirs:  # closed here, so that the worker's end is the end of the connection
+                self._process = _spawn(theirs)
             kind, body = self._call(b"L", canonical({"modules": texts, "codes": codes}), START_S)
         except OSError as error:
             self._socket.close()
             raise missing("regorus", error.strerror or type(error).__name__) from None
-        except Lost:
-            self._abandon()
+        except Lost as lost:
+            self._abandon(lost)
             raise
-        finally:
-            theirs.close()
         if kind == b"E":
             self.stop()
             said = json.loads(body)
@@ -68,10 +68,14 @@ class _Worker:
         self._process.kill()
         self._process.wait()
 
-    def _abandon(self) -> None:
+    def _abandon(self, lost: Lost) -> None:
+        """After a failed start: when Python itself ended the worker, it could not import regorus or find `worker.py`."""
+        if lost.cause == "crashed":
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(1.0)
         ended = self._process.poll()
         self.stop()
-        if ended == 1:  # Python's own end: the worker could not import regorus
+        if ended in {1, 2}:
             raise missing("regorus", "import") from None
 
     def _call(self, kind: bytes, body: bytes, deadline_s: float) -> tuple[bytes, bytes]:

@@ -1,11 +1,10 @@
 """The state: the latest record of each subject, rebuilt from the record log at any time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from exchange.envelope import Stored
-from exchange.log import RecordLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +47,14 @@ class StateStore(Protocol):
         ...
 
 
-def follow(state: StateStore, log: RecordLog, topic: str, partition: int, until: int, limit: int = 5_000) -> None:
+# (topic, partition, position, limit) → records: a record log's `read`.
+Read = Callable[[str, int, int, int], Stored]
+
+
+def follow(state: StateStore, read: Read, topic: str, partition: int, until: int, limit: int = 5_000) -> None:
     """Brings the state up to position `until`. A crash between two batches costs nothing: it goes on from there."""
     while (position := state.current_to(topic, partition)) < until:
-        records = log.read(topic, partition, position, limit)
+        records = read(topic, partition, position, limit)
         if records.next_position <= position:
             return
         state.apply(records)
