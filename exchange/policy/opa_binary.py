@@ -5,6 +5,7 @@ For platforms without a wheel of regorus. No TCP port, no bundles from afar, no 
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -56,7 +57,7 @@ class _Server:
     """One server process with one bundle."""
 
     def __init__(self, path: Path, texts: Mapping[str, str], codes: Mapping[str, Any]) -> None:
-        folder = Path(tempfile.mkdtemp(prefix="exchange-policy-"))  # mode 0700
+        self._folder = folder = Path(tempfile.mkdtemp(prefix="exchange-policy-"))  # mode 0700
         sources = folder / "bundle"
         sources.mkdir()
         for name, text in texts.items():
@@ -89,6 +90,7 @@ class _Server:
         if self._shell.stdin is not None:
             self._shell.stdin.close()
         self._shell.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)  # the shell has done so, unless somebody killed it
 
     def _connect(self) -> None:
         until = monotonic() + START_S

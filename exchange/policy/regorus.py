@@ -69,7 +69,7 @@ class _Worker:
         self._process.wait()
 
     def _abandon(self, lost: Lost) -> None:
-        """After a failed start: when Python itself ended the worker, it could not import regorus or find `worker.py`."""
+        """After a failed start: where Python itself ended the worker, regorus or `worker.py` is not to be had."""
         if lost.cause == "crashed":
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(1.0)
