@@ -4,6 +4,7 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -37,10 +38,12 @@ def create(store: AuditStore, origin: str, key: Signer, now_ns: Callable[[], int
 
     Raises:
         Invalid: `audit_exists`; `audit_key_malformed` for an origin with white space or a plus sign.
+        Unavailable: `audit_stopped` when the disk fails.
     """
     head = first_head(check_origin(origin), key, now_ns())
-    store.begin(head)
-    store.publish(head.checkpoint)
+    with _disk_faults():
+        store.begin(head)
+        store.publish(head.checkpoint)
     # A crash between the two: opening the log publishes the checkpoint of the lock row.
     return vkey(origin, key.public)
 
@@ -55,7 +58,8 @@ class AuditLog:
 
     def __init__(self, store: AuditStore, key: Signer, now_ns: Callable[[], int]) -> None:
         self._store = store
-        self._sequencer = Sequencer(store, key, now_ns)
+        with _disk_faults():
+            self._sequencer = Sequencer(store, key, now_ns)
         self._published: Head = self._sequencer.head
         self._epochs: Mapping[str, int] = dict(self._sequencer.epochs)
         self._schemas = {kind_of(kind).prefix: kind_of(kind).parsed for kind in KINDS}
@@ -206,7 +210,7 @@ class AuditLog:
         except ExchangeError as error:
             cause = str(error.facts.get("cause", error))
         except OSError as error:
-            cause = f"disk: {error.strerror or type(error).__name__}"
+            cause = _disk_cause(error)
         finally:
             self._stop(cause)
 
@@ -262,14 +266,16 @@ class AuditLog:
         return Receipt(outcome[0], head.size, head.checkpoint, outcome[1])
 
     def _tile(self, level: int, n: int) -> list[bytes]:
-        return tile_hashes(self._store, level, n, self._published.size)
+        with _disk_faults():
+            return tile_hashes(self._store, level, n, self._published.size)
 
     def _leaves(self, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
         while start < stop:
             n = start // tiles.WIDTH
             size = self._published.size
             width = tiles.width_at(None, n, size)
-            bundle = read_file(self._store, None, n, size)
+            with _disk_faults():
+                bundle = read_file(self._store, None, n, size)
             leaves = tiles.unframe(bundle, width, tiles.path(None, n, width))
             until = min(stop, n * tiles.WIDTH + width)
             yield from zip(range(start, until), leaves[start % tiles.WIDTH :], strict=False)
@@ -283,6 +289,18 @@ class AuditLog:
             prefix, parsed = parse_schema(self.entry(index)[1]["text"])
             self._schemas[prefix] = parsed
         return decode(leaf, self._schemas)
+
+
+def _disk_cause(error: OSError) -> str:
+    return f"disk: {error.strerror or type(error).__name__}"
+
+
+@contextmanager
+def _disk_faults() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable("audit_stopped", cause=_disk_cause(error)) from error
 
 
 def _row(entry: Entry) -> Row:
