@@ -8,8 +8,10 @@ READY := .venv/.ready
 demo: $(READY)
 	@$(BIN)/python -m exchange.cli.demo $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE))
 
+# First what needs nothing but this machine and seconds, then what plays, kills and recovers.
 test: $(READY)
-	@$(BIN)/python -m pytest -n 2 $(ARGS)
+	@$(BIN)/python -m pytest -n 2 -m "not torture and not demo" $(ARGS)
+	@$(BIN)/python -m pytest -n 2 -m "torture or demo" $(ARGS)
 
 check: $(READY)
 	@$(BIN)/ruff format --check .
