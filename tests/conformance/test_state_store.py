@@ -148,12 +148,12 @@ def test_following_again_from_nothing_gives_the_same(engine: Open, tmp_path: Pat
         sequences = range(at * 3 + 1, at * 3 + 4)
         log.append("src", at * 3 + 3, [Batch(TOPIC, 0, "src", "seal", 1, 1, sequences, tags, values)])
     state = engine(tmp_path)
-    follow(state, log, TOPIC, 0, until=10, limit=4)
+    follow(state, log.read, TOPIC, 0, until=10, limit=4)
     assert state.current_to(TOPIC, 0) >= 10
-    follow(state, log, TOPIC, 0, until=18, limit=1)
+    follow(state, log.read, TOPIC, 0, until=18, limit=1)
     once = dict(state.get(TOPIC, TAGS))
     state.drop(TOPIC)
-    follow(state, log, TOPIC, 0, until=99)
+    follow(state, log.read, TOPIC, 0, until=99)
     assert dict(state.get(TOPIC, TAGS)) == once
     assert state.current_to(TOPIC, 0) == 18
     assert {latest.position for latest in once.values()} == {12, 15, 16, 17}  # of tags 0 to 3
