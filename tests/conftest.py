@@ -48,7 +48,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         output["triggered"] = json.dumps(sorted(_TRIGGERED))
         return
     triggered = session.config.stash[_SEEN] | _TRIGGERED
-    whole = session.config.option.markexpr in {"", QUICK} and session.config.args_source.name != "ARGS" and not session.config.option.keyword
+    whole = (
+        session.config.option.markexpr in {"", QUICK}
+        and session.config.args_source.name != "ARGS"
+        and not session.config.option.keyword
+    )
     missing = sorted(set(messages.error_codes()) - triggered)
     if whole and missing and session.exitstatus == pytest.ExitCode.OK:
         sys.stderr.write(f"\nno test triggers these error codes: {', '.join(missing)}\n")
