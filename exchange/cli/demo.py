@@ -114,7 +114,7 @@ def generate(folder: Path, seed: int, scale: float) -> None:
     """The files of six departments' systems, in a process of their own: they know nothing of the exchange."""
     import subprocess
 
-    words = ["--out", str(folder), "--seed", str(seed), "--scale", str(scale)]
+    words = ["--out", str(folder), "--seed", str(seed), "--scale", str(scale), "--as-of", time.strftime("%Y-%m-%d")]
     done = subprocess.run(
         [sys.executable, "-m", "adapters.sample", *words], check=False, capture_output=True, text=True
     )
@@ -328,7 +328,11 @@ def _clerk(stage: Stage, truth: "Truth") -> None:
 
 
 def _checker(stage: Stage, truth: "Truth") -> None:
-    """The county checker: amounts, masked as the table says; the hard cases a to d of C1."""
+    """The county checker: what all may read, then amounts, masked as the table says; the hard cases a to d of C1."""
+    out = stage.root.parent / "divisions-read-by-the-checker.jsonl"
+    stage.run(CHECKER, "read", "mz.division", "--purpose", "open.use", "--out", str(out))
+    count = len(out.read_text("utf-8").splitlines())
+    stage.check(text("demo_check_open", stage.language), count, truth.files["divisions.csv"].good)
     asked = ["--purpose", "dibao.initial_check"]
     pension = stage.run(CHECKER, "read", "hrss.pension_account", *asked, "--case", CASE).records
     banks = [one["bank_account"] for one in pension if one["bank_account"]]
