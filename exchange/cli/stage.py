@@ -6,7 +6,6 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -114,8 +113,3 @@ def _relative(word: str) -> str:
         except ValueError:
             return word
     return word
-
-
-def sizes(files: Sequence[Path]) -> int:
-    """Bytes of these files together."""
-    return sum(file.stat().st_size for file in files)

@@ -4,7 +4,7 @@ import getpass
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -161,10 +161,3 @@ def _width(cell: str) -> int:
 
 def _padded(cell: str, width: int) -> str:
     return cell + " " * (width - _width(cell))
-
-
-def each(items: Iterable[Any], bar: Progress) -> Iterator[Any]:
-    """The items, the bar moving along."""
-    for done, item in enumerate(items, 1):
-        yield item
-        bar.to(done)
