@@ -14,6 +14,8 @@ import pytest
 
 from exchange import errors, messages
 
+pytest_plugins = ("tests.simulator",)  # the fixtures `site` and `made`
+
 ROOT = Path(__file__).resolve().parent.parent
 _TRIGGERED: set[str] = set()
 QUICK = "not torture and not demo"  # what `make test` runs first: all but a few tests

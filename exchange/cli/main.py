@@ -3,7 +3,8 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from exchange import __version__
@@ -22,7 +23,7 @@ class _Parser(argparse.ArgumentParser):
         raise Invalid("command_line", where=self.prog, detail=message)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, now_ns: Callable[[], int] = time.time_ns) -> int:
     """Runs one command.
 
     Returns:
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         # Names of people may hold characters that the terminal's encoding lacks; a failed print loses more.
         stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
-    terminal = Terminal(_language(words), "--json" in words, os.environ)
+    terminal = Terminal(_language(words), "--json" in words, os.environ, now_ns=now_ns)
     try:
         parsed = parser(terminal.language).parse_args(words)
         return int(parsed.run(terminal, parsed) or 0)
