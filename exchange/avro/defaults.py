@@ -1,17 +1,21 @@
 """Default values of fields (specification 1.11, "Complex Types", table of field default values)."""
 
+import re
 import struct
 from datetime import UTC, date, datetime, timedelta
 from decimal import Context, Decimal
 from typing import Any, Final
+from uuid import UUID
 
 from exchange.avro.kinds import Avro, Named, Value, kind, logical, resolve
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
-EXACT: Final = Context(prec=80)
+LOCAL_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001  a local timestamp has no zone
+EXACT: Final = Context(prec=1100)  # more than any decimal has digits (`normal.MAX_PRECISION`)
 INT: Final = (-(2**31), 2**31 - 1)
 LONG: Final = (-(2**63), 2**63 - 1)
+UUID_TEXT: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)  # RFC 4122, section 3
 FLOAT_MAX: Final = struct.unpack("<f", b"\xff\xff\x7f\x7f")[0]
 
 
@@ -91,6 +95,17 @@ def _logical(value: Value, definition: Avro) -> Value:
             return EPOCH + timedelta(milliseconds=value)
         case "timestamp-micros":
             return EPOCH + timedelta(microseconds=value)
+        case "local-timestamp-millis":
+            return LOCAL_EPOCH + timedelta(milliseconds=value)
+        case "local-timestamp-micros":
+            return LOCAL_EPOCH + timedelta(microseconds=value)
+        case "time-millis" | "time-micros" as word:
+            since = timedelta(milliseconds=value) if word == "time-millis" else timedelta(microseconds=value)
+            _demand(timedelta(0) <= since < timedelta(days=1), "must be a time of day")
+            return (LOCAL_EPOCH + since).time()
+        case "uuid":
+            _demand(UUID_TEXT.fullmatch(value) is not None, "must be a UUID")
+            return UUID(value)
         case "decimal":
             unscaled = int.from_bytes(value, "big", signed=True)
             _demand(len(value) > 0 and abs(unscaled) < 10 ** definition["precision"], "has too many digits")

@@ -5,14 +5,16 @@ This is the slow twin of `writing.py`: it runs only over records that the writer
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, time
 from decimal import Decimal
 from math import isfinite
 from typing import Any, Final
+from uuid import UUID
 
 from exchange.avro.binary import FIRST_DAY, LAST_DAY
 from exchange.avro.defaults import EPOCH, FLOAT_MAX, INT, LONG
 from exchange.avro.kinds import Avro, Named, Value, branches, kind, logical, resolve
+from exchange.avro.meanings import is_canonical_uuid
 from exchange.avro.shapes import shape
 from exchange.avro.writing import exact_type
 from exchange.errors import Invalid
@@ -27,7 +29,9 @@ _TYPES: Final[Mapping[str, type]] = {
     "list": list,
     "date": date,
     "datetime": datetime,
+    "time": time,
     "Decimal": Decimal,
+    "UUID": UUID,
 }
 _MAX_FAULTS: Final = 100
 
@@ -70,7 +74,8 @@ def _walk(value: Value, avro: Avro, path: str, named: Named) -> Iterator[Fault]:
             yield Fault(path, "value_wrong_type", shape(value))
         return
     definition = plain[0]
-    if type(value) is not _TYPES[exact_type(definition)]:
+    as_text = logical(definition) == "uuid" and type(value) is str and is_canonical_uuid(value)
+    if type(value) is not _TYPES[exact_type(definition)] and not as_text:
         yield Fault(path, "value_wrong_type", shape(value))
     else:
         yield from _inside(value, definition, path, named)
@@ -134,6 +139,13 @@ def _moment(value: datetime, definition: Mapping[str, Any]) -> str:
     return "" if fits else "value_too_precise"
 
 
+def _clock(value: datetime | time, definition: Mapping[str, Any]) -> str:
+    if value.tzinfo is not None:
+        return "value_with_zone"
+    fits = definition["logicalType"].endswith("micros") or value.microsecond % 1000 == 0
+    return "" if fits else "value_too_precise"
+
+
 def _decimal(value: Decimal, definition: Mapping[str, Any]) -> str:
     _, digits, exponent = value.as_tuple()
     if not isinstance(exponent, int):
@@ -157,5 +169,10 @@ _CHECKS: Final[Mapping[str, Callable[[Any, Any], str]]] = {
     "date": lambda _value, _type: "",
     "timestamp-millis": _moment,
     "timestamp-micros": _moment,
+    "time-millis": _clock,
+    "time-micros": _clock,
+    "local-timestamp-millis": _clock,
+    "local-timestamp-micros": _clock,
+    "uuid": lambda _value, _type: "",
     "decimal": _decimal,
 }

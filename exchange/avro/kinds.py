@@ -1,11 +1,23 @@
 """How to look at an Avro type that has been brought into normal form."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 Avro: TypeAlias = Any  # a type as its JSON: a name, a definition (dict) or a union (list)
 Value: TypeAlias = Any  # a value of a record
 Named: TypeAlias = Mapping[str, Mapping[str, Any]]  # the definitions of named types by full name
+
+LOGICAL: Final[Mapping[str, tuple[str, ...]]] = {
+    "date": ("int",),
+    "time-millis": ("int",),
+    "time-micros": ("long",),
+    "timestamp-millis": ("long",),
+    "timestamp-micros": ("long",),
+    "local-timestamp-millis": ("long",),
+    "local-timestamp-micros": ("long",),
+    "uuid": ("string",),
+    "decimal": ("bytes", "fixed"),
+}
 
 
 def resolve(avro: Avro, named: Named) -> Avro:
@@ -21,8 +33,23 @@ def kind(avro: Avro) -> str:
 
 
 def logical(avro: Avro) -> str:
-    """The logical type of a resolved type, or an empty string."""
-    return str(avro.get("logicalType", "")) if isinstance(avro, Mapping) else ""
+    """The logical type that a resolved type's values have, or an empty string.
+
+    One that is not among `LOGICAL`, or does not fit its type, is as if it were not there (specification 1.11,
+    "Logical Types": language implementations must ignore unknown and invalid logical types when reading).
+    """
+    word = avro.get("logicalType") if isinstance(avro, Mapping) else None
+    if not isinstance(word, str) or avro["type"] not in LOGICAL.get(word, ()):
+        return ""
+    return word if word != "decimal" or _is_decimal(avro) else ""
+
+
+def _is_decimal(avro: Mapping[str, Any]) -> bool:
+    precision, scale = avro.get("precision"), avro.get("scale", 0)
+    if type(precision) is not int or type(scale) is not int or not 0 <= scale <= precision or precision < 1:
+        return False
+    # The digits that so many bytes can hold; compared by bits, since nothing else bounds the precision.
+    return avro["type"] == "bytes" or bool(10 ** min(precision, 200_000) <= 2 ** (8 * avro["size"] - 1))
 
 
 def branches(avro: Avro) -> tuple[list[Avro], bool]:

@@ -4,22 +4,16 @@ import re
 from typing import Any, Final
 
 from exchange.avro.defaults import default_fault
-from exchange.avro.kinds import Avro, first_twin
+from exchange.avro.kinds import Avro, first_twin, logical
 from exchange.errors import Invalid
 
 MAX_BYTES: Final = 1024 * 1024
 MAX_DEPTH: Final = 24
 MAX_NAMED: Final = 500
 MAX_FIXED: Final = 65_536
-MAX_PRECISION: Final = 38
+MAX_PRECISION: Final = 1000
 
 PRIMITIVES: Final = ("null", "boolean", "int", "long", "float", "double", "bytes", "string")
-LOGICAL: Final = {
-    "date": ("int",),
-    "timestamp-millis": ("long",),
-    "timestamp-micros": ("long",),
-    "decimal": ("bytes", "fixed"),
-}
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
@@ -69,7 +63,7 @@ class Normaliser:
                 self._not_null(found, path + mark)
                 return {**attributes, inner: found}
             case word if word in PRIMITIVES:
-                self._logical(attributes, path)
+                self._bounded(attributes, path)
                 return attributes
             case "error":
                 raise self._refuse(path, "`error` types are for RPC")
@@ -131,7 +125,7 @@ class Normaliser:
         size = attributes.get("size")
         if type(size) is not int or not 1 <= size <= MAX_FIXED:
             raise self._wrong(path, f"`size` must be an integer from 1 to {MAX_FIXED}")
-        self._logical(attributes, path)
+        self._bounded(attributes, path)
         self.named[name] = attributes
         return attributes
 
@@ -178,26 +172,9 @@ class Normaliser:
             attributes["aliases"] = [alias if "." in alias or not inside else f"{inside}.{alias}" for alias in aliases]
         return inside, full
 
-    def _logical(self, attributes: dict[str, Any], path: str) -> None:
-        logical = attributes.get("logicalType")
-        if logical is None and "logicalType" not in attributes:
-            return
-        base = attributes["type"]
-        if not isinstance(logical, str) or logical not in LOGICAL:
-            raise self._refuse(path, f"the logical type {str(logical)[:40]}; known are {', '.join(LOGICAL)}")
-        if base not in LOGICAL[logical]:
-            raise self._wrong(path, f"the logical type {logical} on {base}")
-        if logical == "decimal":
-            self._decimal(attributes, path)
-
-    def _decimal(self, attributes: dict[str, Any], path: str) -> None:
-        precision, scale = attributes.get("precision"), attributes.get("scale", 0)
-        if type(precision) is not int or not 1 <= precision <= MAX_PRECISION:
-            raise self._wrong(path, f"`precision` must be an integer from 1 to {MAX_PRECISION}")
-        if type(scale) is not int or not 0 <= scale <= precision:
-            raise self._wrong(path, "`scale` must be an integer from 0 to the precision")
-        if attributes["type"] == "fixed" and 10**precision > 2 ** (8 * attributes["size"] - 1):
-            raise self._wrong(path, f"{attributes['size']} bytes cannot hold {precision} digits")
+    def _bounded(self, attributes: dict[str, Any], path: str) -> None:
+        if logical(attributes) == "decimal" and attributes["precision"] > MAX_PRECISION:
+            raise self._refuse(path, f"a decimal of more than {MAX_PRECISION} digits")
 
     def _attributes(self, raw: dict[str, Any], path: str) -> dict[str, Any]:
         if not isinstance(raw.get("doc", ""), str):

@@ -15,6 +15,7 @@ from typing import Any, Final, NoReturn
 from exchange.avro.binary import TOOLS, Wrong, blocks, day_reader, decimal_reader, length
 from exchange.avro.defaults import default_value
 from exchange.avro.kinds import Avro, Named, branches, kind, logical, resolve
+from exchange.avro.meanings import MEANINGS
 from exchange.avro.resolution import Mismatch, pick, promotion, sources, symbol_map
 from exchange.avro.schema import Schema
 
@@ -37,6 +38,7 @@ class _Reader:
         self._writer, self._reader = writer, reader
         self._space: dict[str, Any] = {
             **TOOLS,
+            **MEANINGS,
             "copy": deepcopy,
             "day": day_reader(),
             "lost": _lost,
@@ -129,7 +131,7 @@ class _Reader:
             case "double":
                 return ["x = finite(double_at(b, i)[0])", "i += 8"]
             case "string":
-                return [*_SPAN, "x = b[i:e].decode()", "i = e"]
+                return [*_SPAN, "x = b[i:e].decode()", "i = e", *(["x = uuid_of(x)"] if logical(avro) else [])]
             case "bytes":
                 return [*_SPAN, "x = b[i:e]", "i = e", *self._decimal(avro)]
             case _:
@@ -141,8 +143,7 @@ class _Reader:
         if word == "int":
             lines.append("if n > 4294967295: fail()")
         if meaning:
-            call = {"date": "day", "timestamp-millis": "moment_of_millis", "timestamp-micros": "moment_of_micros"}
-            lines.append(f"x = {call[meaning]}(x)")
+            lines.append(f"x = {_INTEGERS[meaning]}(x)")
         return lines
 
     def _decimal(self, avro: Avro) -> list[str]:
@@ -180,6 +181,15 @@ class _Reader:
 
 _NUMBER: Final = ("n = b[i]", "i += 1", "if n > 127: n, i = more(b, i, n)")
 _SPAN: Final = (*_NUMBER, "if n & 1: fail()", "e = i + (n >> 1)", "if e > z: fail()")
+_INTEGERS: Final = {
+    "date": "day",
+    "time-millis": "time_of_millis",
+    "time-micros": "time_of_micros",
+    "timestamp-millis": "moment_of_millis",
+    "timestamp-micros": "moment_of_micros",
+    "local-timestamp-millis": "local_of_millis",
+    "local-timestamp-micros": "local_of_micros",
+}
 _CHANGES: Final = {
     "": (),
     "float": ("x = float(x)",),

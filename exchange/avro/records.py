@@ -1,7 +1,8 @@
 """Records of one schema as Avro bytes, and back; strict both ways.
 
 A body that `decode` takes is exactly one that `encode` could have made, but for the freedoms of the format that
-other writers use (arrays in several blocks, decimals with spare leading bytes): what is decoded has no faults.
+other writers use (arrays in several blocks, decimals with spare leading bytes, UUIDs in capitals): what is decoded
+has no faults.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,8 +20,9 @@ class Codec:
     """Checks, writes and reads records of a schema. Making one compiles; keep it. Safe for any thread.
 
     Values: null None, boolean bool, int/long int, float/double finite float, bytes/fixed bytes, string and enum
-    str, date `date`, timestamps aware `datetime` (UTC when read), decimal `Decimal`, array list, map and record
-    dict. Exactly these types: no subclass, no int for a float.
+    str, date `date`, times `time` without zone, timestamps aware `datetime` (UTC when read), local timestamps
+    `datetime` without zone, uuid `UUID` (written also from its canonical text), decimal `Decimal`, array list, map
+    and record dict. Exactly these types: no subclass, no int for a float.
     """
 
     def __init__(self, schema: Schema) -> None:
@@ -56,7 +58,8 @@ class Codec:
         Raises:
             Invalid: `record_undecodable` for bytes cut off or left over, lengths beyond the end, numbers longer
                 than they need to be or out of range, unknown branches and symbols, booleans other than 0 and 1,
-                bad UTF-8, NaN, dates outside the calendar, a map key that stands twice.
+                bad UTF-8, NaN, dates outside the calendar, times outside the day, what is no UUID, a map key that
+                stands twice.
         """
         return _decoded(self._read, body)
 

@@ -16,7 +16,6 @@ _PROMOTIONS: Final = {
     "float": ("double",),
     "string": ("bytes",),
 }
-_LOGICAL_KEYS: Final = ("logicalType", "precision", "scale")
 
 
 class Mismatch(Exception):  # never leaves the room
@@ -47,7 +46,7 @@ def mismatch(writer: Avro, reader: Avro) -> str:
     """
     ours, theirs = kind(writer), kind(reader)
     if ours != theirs:
-        if theirs in _PROMOTIONS.get(ours, ()) and not _logical(writer) and not _logical(reader):
+        if theirs in _PROMOTIONS.get(ours, ()) and not logical(writer) and not logical(reader):
             return ""
         return f"{ours} cannot be read as {theirs}"
     if ours in ("record", "enum", "fixed") and not _same_name(writer, reader):
@@ -89,9 +88,8 @@ def symbol_map(writer: Mapping[str, Any], reader: Mapping[str, Any]) -> dict[str
 
 
 def _logical(avro: Avro) -> tuple[Any, ...]:
-    if not logical(avro):
-        return ()
-    return tuple(avro.get(key, 0) for key in _LOGICAL_KEYS)
+    meaning = logical(avro)
+    return (meaning, avro["precision"], avro.get("scale", 0)) if meaning == "decimal" else (meaning,)
 
 
 def _same_name(writer: Mapping[str, Any], reader: Mapping[str, Any]) -> bool:

@@ -6,8 +6,12 @@ differ only in white space, key order or the way names are written have one fing
 logical type or doc gives another.
 
 What is refused beyond the specification, so that every schema has finitely many leaves and every byte string one
-meaning: recursion, records without fields, fields that can only be null, `error` types, logical types other than
-those in `LOGICAL`, fractional defaults (canonical JSON has no fractions).
+meaning: recursion, records without fields, fields that can only be null, `error` types, decimals of more than a
+thousand digits, fractional defaults (canonical JSON has no fractions).
+
+A logical type that is unknown here (`timestamp-nanos`, `duration`, a misspelt one) or does not fit its type (another
+base type, a decimal with an impossible precision) is ignored, as the specification demands: the values are those of
+the type below. Like all attributes it stays in the document and the fingerprint.
 """
 
 import json

@@ -6,9 +6,10 @@ It is what a department sees of a record in its dead letters, enough to find the
 
 import unicodedata
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Final
+from uuid import UUID
 
 _LOOKED_AT: Final = 1000
 _MAX_FIELDS: Final = 200
@@ -29,12 +30,10 @@ def shape(value: object) -> str:
             return _text(value)
         case bytes():
             return f"bytes:{len(value)}"
-        case datetime():
-            return "moment" if value.tzinfo is not None else "moment:no-zone"
-        case date():
-            return "date"
-        case Decimal():
-            return "decimal"
+        case date() | time():
+            return _when(value)
+        case UUID() | Decimal():
+            return "uuid" if isinstance(value, UUID) else "decimal"
         case Mapping():
             return f"record:{len(value)}"
         case list() | tuple():
@@ -54,6 +53,14 @@ def shapes(record: object, known: Mapping[str, object]) -> dict[str, str]:
     if unknown := len(record.keys() - known.keys()):
         found["?"] = f"fields:{unknown}"
     return found
+
+
+def _when(value: date | time) -> str:
+    if isinstance(value, datetime):
+        return "moment" if value.tzinfo is not None else "moment:no-zone"
+    if isinstance(value, time):
+        return "time" if value.tzinfo is None else "time:zone"
+    return "date"
 
 
 def _digits(value: int) -> int:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from exchange.avro.binary import TOOLS, Wrong, day_writer, decimal_writer, zigzag
 from exchange.avro.kinds import Avro, Named, Value, branches, kind, logical, resolve
+from exchange.avro.meanings import MEANINGS
 from exchange.avro.schema import Schema
 
 Write = Callable[[Value], bytes]
@@ -34,6 +35,11 @@ _EXPRESSIONS: Final = {
     "date": "write_day(x)",
     "timestamp-millis": "zigzag(millis(x))",
     "timestamp-micros": "zigzag(micros(x))",
+    "time-millis": "zigzag(time_millis(x))",
+    "time-micros": "zigzag(time_micros(x))",
+    "local-timestamp-millis": "zigzag(local_millis(x))",
+    "local-timestamp-micros": "zigzag(local_micros(x))",
+    "uuid": "L[36] + uuid_bytes(x)",
     "int": "varint(n)",
     "long": "varint(n)",
     "string": "(L[n] if n < 512 else zigzag(n)) + y",
@@ -47,12 +53,17 @@ _LOGICAL: Final = {
     "date": "date",
     "timestamp-millis": "datetime",
     "timestamp-micros": "datetime",
+    "time-millis": "time",
+    "time-micros": "time",
+    "local-timestamp-millis": "datetime",
+    "local-timestamp-micros": "datetime",
+    "uuid": "UUID",
     "decimal": "Decimal",
 }
 
 
 def exact_type(avro: Avro) -> str:
-    """The word for the one Python type that a resolved Avro type's values have."""
+    """The word for the one Python type that a resolved Avro type's values have (a UUID may come as its text too)."""
     return _LOGICAL.get(logical(avro)) or _EXACT[kind(avro)]
 
 
@@ -67,6 +78,7 @@ class _Writer:
         self._made: dict[str, Write] = {}
         self._space: dict[str, Any] = {
             **TOOLS,
+            **MEANINGS,
             "REFUSALS": REFUSALS,
             "pack_float": struct.Struct("<f").pack,
             "pack_double": struct.Struct("<d").pack,
@@ -133,6 +145,8 @@ class _Writer:
         """Lines that make sure of the value `x`, and prepare what `_expression` needs."""
         word = kind(avro)
         if word in ("record", "array", "map", "union"):
+            return []
+        if logical(avro) == "uuid":
             return []
         lines = [f"if type(x) is not {exact_type(avro)}: fail()"]
         if logical(avro):

@@ -25,18 +25,47 @@ LOGICAL = st.sampled_from(
         {"type": "long", "logicalType": "timestamp-micros"},
         {"type": "bytes", "logicalType": "decimal", "precision": 12, "scale": 3},
         {"type": "bytes", "logicalType": "decimal", "precision": 38, "scale": 0},
+        {"type": "bytes", "logicalType": "decimal", "precision": 64, "scale": 2, "connect.version": 1},
+        {"type": "int", "logicalType": "time-millis"},
+        {"type": "long", "logicalType": "time-micros"},
+        {"type": "long", "logicalType": "local-timestamp-millis"},
+        {"type": "long", "logicalType": "local-timestamp-micros"},
+        {"type": "string", "logicalType": "uuid"},
+        {"type": "int", "logicalType": "date", "connect.name": "org.apache.kafka.connect.data.Date"},
     ]
 )
+# What no one knows, or fits no type: the values are those of the type below.
+IGNORED = st.sampled_from(
+    [
+        {"type": "long", "logicalType": "timestamp-nanos"},
+        {"type": "long", "logicalType": "timestamp-milis"},
+        {"type": "long", "logicalType": "time-millis"},
+        {"type": "int", "logicalType": "local-timestamp-micros"},
+        {"type": "string", "logicalType": "date"},
+        {"type": "bytes", "logicalType": "uuid"},
+        {"type": "double", "logicalType": "decimal", "precision": 4, "scale": 2},
+        {"type": "boolean", "logicalType": 7},
+    ]
+)
+
+
+UNIONED: list[Any] = [
+    {"type": "string", "logicalType": "uuid"},
+    {"type": "long", "logicalType": "local-timestamp-micros"},
+    {"type": "int", "logicalType": "time-millis"},
+]
 
 
 @st.composite
 def _types(draw: st.DrawFn, path: str, depth: int) -> Any:
     """A type; named types are called after their path, so that no name stands twice."""
-    known = ["primitive", "primitive", "logical", "enum", "fixed", "decimal", "nullable", "union"]
+    known = ["primitive", "primitive", "logical", "logical", "ignored", "enum", "fixed", "decimal", "nullable", "union"]
     word = draw(st.sampled_from(known + (["record", "array", "map"] if depth else [])))
     match word:
         case "logical":
             return draw(LOGICAL)
+        case "ignored":
+            return draw(IGNORED)
         case "enum":
             symbols = draw(st.lists(NAMES, min_size=1, max_size=70 if depth == 2 else 5, unique=True))
             return {"type": "enum", "name": "E" + path, "symbols": symbols}
@@ -49,7 +78,8 @@ def _types(draw: st.DrawFn, path: str, depth: int) -> Any:
             inner = draw(_types(path, depth - 1 if depth else 0))
             return inner if isinstance(inner, list) else draw(st.permutations(["null", inner]))
         case "union":
-            return [*draw(st.permutations(["null", "string", "long"])), {"type": "array", "items": "int"}]
+            scalars = draw(st.sampled_from([["string", "long"], UNIONED]))
+            return [*draw(st.permutations(["null", *scalars])), {"type": "array", "items": "int"}]
         case "record":
             return draw(_records(path, depth - 1))
         case "array":
@@ -108,10 +138,13 @@ def _scalars(word: str, avro: Any) -> st.SearchStrategy[Any]:
         "bytes": st.binary(max_size=20),
         "string": TEXT,
         "date": st.dates(),
+        "time-micros": st.times(),
+        "time-millis": st.times().map(_to_millis),
+        "local-timestamp-micros": st.datetimes(),
+        "local-timestamp-millis": st.datetimes().map(_to_millis),
+        "uuid": st.uuids(),
         "timestamp-micros": _moments(),
-        "timestamp-millis": _moments().map(
-            lambda moment: moment.replace(microsecond=moment.microsecond // 1000 * 1000)
-        ),
+        "timestamp-millis": _moments().map(_to_millis),
     }
     if word == "fixed":
         return st.binary(min_size=avro["size"], max_size=avro["size"])
@@ -119,6 +152,10 @@ def _scalars(word: str, avro: Any) -> st.SearchStrategy[Any]:
         bound = 10 ** avro["precision"] - 1
         return st.integers(-bound, bound).map(lambda number: scaled(number, avro.get("scale", 0)))
     return found[word]
+
+
+def _to_millis(value: Any) -> Any:
+    return value.replace(microsecond=value.microsecond // 1000 * 1000)
 
 
 def scaled(number: int, scale: int) -> Decimal:

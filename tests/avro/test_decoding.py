@@ -4,12 +4,14 @@ import io
 import json
 import struct
 from typing import Any
+from uuid import UUID
 
 import fastavro
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from exchange.avro.binary import zigzag
 from exchange.avro.records import Codec
 from exchange.avro.schema import parse
 from exchange.errors import Invalid
@@ -25,6 +27,10 @@ def codec_of(*types: Any) -> Codec:
 
 DATE = {"type": "int", "logicalType": "date"}
 MICROS = {"type": "long", "logicalType": "timestamp-micros"}
+TIME_MS = {"type": "int", "logicalType": "time-millis"}
+TIME_US = {"type": "long", "logicalType": "time-micros"}
+LOCAL = {"type": "long", "logicalType": "local-timestamp-micros"}
+UUID_TEXT = {"type": "string", "logicalType": "uuid"}
 DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 2}
 ENUM = {"type": "enum", "name": "e", "symbols": ["A", "B"]}
 LIST = {"type": "array", "items": "long"}
@@ -64,6 +70,13 @@ REFUSED: list[tuple[str, Any, bytes]] = [
     ("a map's key beyond the end", MAP, b"\x02\x7ea\x02\x00"),
     ("a day before the year 1", DATE, b"\xff\xff\xff\xff\x0f"),
     ("a moment outside the calendar", MICROS, HUGE),
+    ("a local moment outside the calendar", LOCAL, HUGE),
+    ("a time before midnight", TIME_MS, b"\x01"),
+    ("a time of 24 hours", TIME_MS, zigzag(86_400_000)),
+    ("a time of 24 hours in micros", TIME_US, zigzag(86_400_000_000)),
+    ("no UUID", UUID_TEXT, b"\x08nope"),
+    ("a UUID without hyphens", UUID_TEXT, zigzag(32) + b"0" * 32),
+    ("a UUID with its hyphens elsewhere", UUID_TEXT, zigzag(36) + b"0000-0000-0000-0000-000000000000-000"),
     ("a decimal of no bytes", DECIMAL, b"\x00"),
     ("a decimal of too many digits", DECIMAL, b"\x02\x64"),
     ("a double cut off", "double", b"\0\0\0"),
@@ -87,6 +100,15 @@ def test_blocks_of_other_writers_are_read() -> None:
     codec = codec_of(LIST)
     assert codec.decode(b"\x02\x02\x04\x04\x06\x00") == {"f0": [1, 2, 3]}
     assert codec.decode(b"\x03\x04\x02\x04\x00") == {"f0": [1, 2]}
+
+
+def test_a_uuid_in_capitals_is_read_and_written_in_small_letters() -> None:
+    """Other writers may use capitals (RFC 4122); it is the same UUID."""
+    codec = codec_of(UUID_TEXT)
+    small = "123e4567-e89b-12d3-a456-42661417400a"
+    record = codec.decode(zigzag(36) + small.upper().encode())
+    assert record == {"f0": UUID(small)}
+    assert codec.encode(record) == zigzag(36) + small.encode()
 
 
 @settings(max_examples=200, deadline=None)

@@ -2,10 +2,11 @@
 
 import io
 import json
-from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
+from uuid import UUID
 
 import fastavro
 import pytest
@@ -29,6 +30,11 @@ FIELDS = {
     "day": {"type": "int", "logicalType": "date"},
     "at": {"type": "long", "logicalType": "timestamp-micros"},
     "at_ms": {"type": "long", "logicalType": "timestamp-millis"},
+    "from": {"type": "int", "logicalType": "time-millis"},
+    "until": {"type": "long", "logicalType": "time-micros"},
+    "there": {"type": "long", "logicalType": "local-timestamp-micros"},
+    "there_ms": {"type": "long", "logicalType": "local-timestamp-millis"},
+    "uuid": {"type": "string", "logicalType": "uuid"},
     "money": DECIMAL,
     "hash": {"type": "fixed", "name": "hash4", "size": 4},
     "kind": {"type": "enum", "name": "kind_of", "symbols": ["A", "B"]},
@@ -49,6 +55,11 @@ GOOD: dict[str, Any] = {
     "day": date(1980, 2, 29),
     "at": datetime(2026, 11, 23, 1, 2, 3, 4, UTC),
     "at_ms": datetime(2026, 11, 23, 1, 2, 3, 4000, timezone(timedelta(hours=8))),
+    "from": time(8, 30, 0, 5000),
+    "until": time(23, 59, 59, 999_999),
+    "there": datetime(2026, 11, 23, 1, 2, 3, 4),  # noqa: DTZ001  a local timestamp has no zone
+    "there_ms": datetime(1, 1, 1),  # noqa: DTZ001  as above
+    "uuid": UUID("123e4567-e89b-12d3-a456-42661417400a"),
     "money": Decimal("12.34"),
     "hash": b"1234",
     "kind": "A",
@@ -157,6 +168,19 @@ WRONG: list[tuple[str, Any, str]] = [
     ("at", datetime.max.replace(tzinfo=timezone(timedelta(hours=-8))), "value_out_of_range"),
     ("at_ms", datetime(2026, 1, 1, microsecond=1, tzinfo=UTC), "value_too_precise"),
     ("at_ms", datetime(2026, 1, 1), "value_without_zone"),  # noqa: DTZ001  naive is the point
+    ("from", time(8, 30, 0, 5), "value_too_precise"),
+    ("from", time(8, 30, tzinfo=UTC), "value_with_zone"),
+    ("from", 5, "value_wrong_type"),
+    ("until", time(8, 30, tzinfo=NoOffset()), "value_with_zone"),
+    ("until", "08:30:00", "value_wrong_type"),
+    ("there", datetime(2026, 1, 1, tzinfo=UTC), "value_with_zone"),
+    ("there", datetime(2026, 1, 1, tzinfo=NoOffset()), "value_with_zone"),
+    ("there", date(2026, 1, 1), "value_wrong_type"),
+    ("there_ms", datetime(2026, 1, 1, microsecond=1), "value_too_precise"),  # noqa: DTZ001  naive is right here
+    ("uuid", "123E4567-E89B-12D3-A456-42661417400A", "value_wrong_type"),
+    ("uuid", "123e4567e89b12d3a45642661417400a", "value_wrong_type"),
+    ("uuid", b"0123456789abcdef", "value_wrong_type"),
+    ("uuid", "", "value_wrong_type"),
     ("money", Decimal("123.45"), "value_out_of_range"),
     ("money", Decimal(123), "value_out_of_range"),
     ("money", Decimal("1E+1000000000"), "value_out_of_range"),
@@ -234,9 +258,18 @@ def test_what_is_no_record_is_refused(value: Any) -> None:
         CODEC.encode(value)
 
 
+def test_a_uuid_may_be_written_from_its_canonical_text() -> None:
+    """As by fastavro's writer, but only of a text that is a UUID as RFC 4122 writes it; read it is a UUID again."""
+    record = {**GOOD, "uuid": str(GOOD["uuid"])}
+    assert CODEC.faults(record) == []
+    assert CODEC.encode(record) == CODEC.encode(GOOD) == reference_bytes(CODEC.schema, record)
+    assert CODEC.decode(CODEC.encode(record)) == GOOD
+
+
 JUNK = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3), st.binary(max_size=4), st.dates(),
     st.datetimes(), st.decimals(), st.lists(st.integers(), max_size=2), st.dictionaries(st.text(max_size=1), st.text()),
+    st.times(), st.uuids(), st.uuids().map(str),
 )  # fmt: skip
 
 

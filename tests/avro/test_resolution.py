@@ -3,8 +3,9 @@
 import contextlib
 import io
 import json
-from datetime import date
+from datetime import UTC, date, datetime, time
 from typing import Any
+from uuid import UUID
 
 import fastavro
 import pytest
@@ -49,6 +50,13 @@ MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
 MICROS = {"type": "long", "logicalType": "timestamp-micros"}
 
 
+OTHER = with_fields({"name": "g", "type": "int"})
+
+
+def _local(unit: str) -> dict[str, Any]:
+    return {"type": "long", "logicalType": f"local-timestamp-{unit}"}
+
+
 def _enum(*symbols: str, **attributes: Any) -> dict[str, Any]:
     return {"type": "enum", "name": "e", "symbols": list(symbols), **attributes}
 
@@ -73,6 +81,13 @@ def _inner(*fields: dict[str, Any], **attributes: Any) -> dict[str, Any]:
         (with_fields({"name": "g", "type": "int"}), 5, with_type("int", aliases=["x", "g"]), 5),
         (with_fields({"name": "g", "type": "int"}), 5, with_type(DATE, default=0), date(1970, 1, 1)),
         (with_fields({"name": "g", "type": "int"}), 5, with_type("bytes", default="\xff"), b"\xff"),
+        (OTHER, 5, with_type({"type": "int", "logicalType": "time-millis"}, default=5), time(0, 0, 0, 5000)),
+        (OTHER, 5, with_type({"type": "long", "logicalType": "time-micros"}, default=5), time(0, 0, 0, 5)),
+        (OTHER, 5, with_type(_local("millis"), default=5), datetime(1970, 1, 1, 0, 0, 0, 5000)),  # noqa: DTZ001  local
+        (OTHER, 5, with_type(_local("micros"), default=5), datetime(1970, 1, 1, 0, 0, 0, 5)),  # noqa: DTZ001  local
+        (OTHER, 5, with_type({"type": "string", "logicalType": "uuid"}, default=str(UUID(int=5))), UUID(int=5)),
+        (with_type({"type": "long", "logicalType": "timestamp-nanos"}), 5, with_type("long"), 5),
+        (with_type("int"), 5, with_type({"type": "long", "logicalType": "date"}), 5),
         (
             with_type(_inner({"name": "a", "type": "int"}, {"name": "b", "type": "string"})),
             {"a": 1, "b": "x"},
@@ -100,6 +115,8 @@ def test_a_value_as_the_newer_schema_has_it(old: Schema, value: Any, new: Schema
         (with_type(_enum("A", "B")), "B", with_type(_enum("A"))),
         (with_type("int"), 5, with_fields({"name": "g", "type": "int"})),
         (with_type("long"), 5, with_type(MILLIS)),
+        (with_type(MILLIS), datetime(1970, 1, 1, tzinfo=UTC), with_type(_local("millis"))),
+        (with_type("string"), str(UUID(int=5)), with_type({"type": "string", "logicalType": "uuid"})),
         (
             with_type({"type": "fixed", "name": "h", "size": 1}),
             b"x",

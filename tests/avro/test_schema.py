@@ -2,6 +2,7 @@
 
 import json
 import random
+from decimal import Decimal
 from typing import Any
 
 import fastavro
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exchange.avro.records import Codec
 from exchange.avro.schema import Leaf, from_document, parse
 from exchange.errors import Invalid
 from exchange.names import digest
@@ -161,15 +163,13 @@ UNPARSABLE: dict[str, Any] = {
     "`size` must be an integer": with_type({"type": "fixed", "name": "h", "size": True}),
     "a union directly inside a union": with_type(["null", ["string"]]),
     "the union branch string stands twice": with_type(["string", {"type": "string", "x": 1}]),
-    "logical type date on string": with_type({"type": "string", "logicalType": "date"}),
-    "`precision` must be": with_type(DECIMAL),
-    "`scale` must be": with_type({**DECIMAL, "precision": 3, "scale": 4}),
-    "1 bytes cannot hold 3 digits": with_type({**DECIMAL, "type": "fixed", "name": "d", "size": 1, "precision": 3}),
     "the default must be an integer": with_type("int", default=True),
     "the default must be null": with_type(["null", "string"], default="x"),
     "the default must be a string": with_type("bytes", default=1),
     "the default must be a list": with_type({"type": "array", "items": "int"}, default={}),
     "the default has another length": with_type({"type": "fixed", "name": "h", "size": 2}, default="x"),
+    "the default must be a UUID": with_type({"type": "string", "logicalType": "uuid"}, default=""),
+    "the default must be a time of day": with_type({"type": "int", "logicalType": "time-millis"}, default=-1),
     "the default lacks the field f": record(
         {"name": "a", "type": record({"name": "f", "type": "int"}, name="i"), "default": {}}
     ),
@@ -189,8 +189,7 @@ UNSUPPORTED: dict[str, Any] = {
     "can only be null": with_type("null"),
     "a union without a branch other than null": with_type(["null"]),
     "`error` types": {**with_type("int"), "type": "error"},
-    "the logical type uuid": with_type({"type": "string", "logicalType": "uuid"}),
-    "the logical type timestamp-milis": with_type({"type": "long", "logicalType": "timestamp-milis"}),
+    "more than 1000 digits": with_type({**DECIMAL, "precision": 1001}),
     "a fraction": with_type("double", default=0.5),
     "nested more than": with_type(json.loads('{"type": "array", "items": ' * 30 + '"int"' + "}" * 30)),
     "an attribute nested": with_type("int", x=json.loads("[" * 30 + "]" * 30)),
@@ -199,6 +198,61 @@ UNSUPPORTED: dict[str, Any] = {
         *({"name": f"f{i}", "type": {"type": "fixed", "name": f"h{i}", "size": 1}} for i in range(501))
     ),
 }
+
+
+@pytest.mark.parametrize(
+    ("avro", "value"),
+    [
+        ({"type": "long", "logicalType": "timestamp-nanos"}, 5),
+        ({"type": "long", "logicalType": "timestamp-milis"}, 5),
+        ({"type": "string", "logicalType": "date"}, "x"),
+        ({"type": "int", "logicalType": "time-micros"}, 5),
+        ({"type": "int", "logicalType": None}, 5),
+        ({"type": "int", "logicalType": ["date"]}, 5),
+        ({"type": "fixed", "name": "d", "size": 16, "logicalType": "uuid"}, bytes(16)),
+        ({"type": "fixed", "name": "d", "size": 12, "logicalType": "duration"}, bytes(12)),
+        ({"type": "array", "items": "int", "logicalType": "date"}, [5]),
+        ({"type": "enum", "name": "e", "symbols": ["A"], "logicalType": "uuid"}, "A"),
+        (DECIMAL, b""),
+        ({**DECIMAL, "precision": 0}, b""),
+        ({**DECIMAL, "precision": "3"}, b""),
+        ({**DECIMAL, "precision": True}, b""),
+        ({**DECIMAL, "precision": 3, "scale": 4}, b""),
+        ({**DECIMAL, "precision": 3, "scale": -1}, b""),
+        ({**DECIMAL, "type": "fixed", "name": "d", "size": 1, "precision": 3}, b"x"),
+        ({**DECIMAL, "type": "fixed", "name": "d", "size": 60_000, "precision": 10**9}, b"x" * 60_000),
+    ],
+)
+def test_a_logical_type_that_is_unknown_or_does_not_fit_is_ignored(avro: dict[str, Any], value: Any) -> None:
+    """The values are those of the type below; the attribute stays in the document and the fingerprint.
+
+    Not refused, since Avro demands it: a department's schemas hold what other programs know.
+    """
+    schema = from_document(with_type(avro))
+    bare = {key: part for key, part in avro.items() if key != "logicalType"}
+    assert Codec(schema).decode(Codec(schema).encode({"f": value})) == {"f": value}
+    assert Codec(schema).encode({"f": value}) == Codec(from_document(with_type(bare))).encode({"f": value})
+    assert schema.document["fields"][0]["type"]["logicalType"] == avro["logicalType"]
+    assert schema.fingerprint != from_document(with_type(bare)).fingerprint
+    assert all(leaf.logical is None for leaf in schema.leaves.values())
+
+
+@pytest.mark.parametrize(("size", "most"), [(1, 2), (4, 9), (9, 21), (16, 38)])
+def test_a_fixed_decimal_has_the_digits_that_its_bytes_hold(size: int, most: int) -> None:
+    """One digit more and the type is plain bytes (the specification's formula for the greatest precision)."""
+    for precision, expected in ((most, "decimal"), (most + 1, None)):
+        avro = {**DECIMAL, "type": "fixed", "name": "d", "size": size, "precision": precision}
+        assert from_document(with_type(avro)).leaves["f"].logical == expected
+
+
+def test_attributes_of_kafka_connect_pass_through() -> None:
+    """What Connect writes beside a type stays; its decimals of 64 digits are decimals."""
+    extra = {"connect.version": 1, "connect.name": "org.apache.kafka.connect.data.Decimal"}
+    avro = {**DECIMAL, "scale": 2, "precision": 64, **extra, "connect.parameters": {"scale": "2"}}
+    schema = from_document(with_type(["null", avro], default=None))
+    value = Decimal("9" * 62 + ".99")
+    assert schema.leaves["f"].type == avro
+    assert Codec(schema).decode(Codec(schema).encode({"f": value})) == {"f": value}
 
 
 @pytest.mark.parametrize("detail", UNPARSABLE)

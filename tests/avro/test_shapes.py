@@ -1,8 +1,9 @@
 """Shapes tell the kind of a value and never the value."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -33,6 +34,9 @@ from exchange.avro.shapes import shape, shapes
         (date(1980, 1, 1), "date"),
         (datetime(1980, 1, 1, tzinfo=UTC), "moment"),
         (datetime(1980, 1, 1), "moment:no-zone"),  # noqa: DTZ001  naive is the point
+        (time(8, 0), "time"),
+        (time(8, 0, tzinfo=UTC), "time:zone"),
+        (UUID(int=7), "uuid"),
         (Decimal("1.5"), "decimal"),
         ({"a": 1}, "record:1"),
         ([1, 2], "list:2"),
