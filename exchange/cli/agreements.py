@@ -69,6 +69,8 @@ def _with_times(document: dict[str, Any], zone: ZoneInfo, where: str) -> dict[st
     terms = dict(document)
     for word, key, at in (("from", "not_before_ns", time.min), ("until", "expires_ns", time.max)):
         if word in terms:
+            if key in terms:
+                raise Invalid("file_unparsable", where=where, detail=f"{word}, {key}")
             try:
                 day = datetime.combine(datetime.fromisoformat(str(terms.pop(word))).date(), at, zone)
             except ValueError:

@@ -7,7 +7,7 @@ from typing import Any
 
 from exchange.cli.opening import auditor_of, opened, site_of
 from exchange.cli.options import Commands, Group
-from exchange.cli.terminal import Terminal
+from exchange.cli.terminal import Terminal, read_bytes, read_text
 from exchange.errors import Tampered
 from exchange.messages import Language, text
 
@@ -101,9 +101,11 @@ def _verify(terminal: Terminal, parsed: argparse.Namespace) -> int:
 
     folder = parsed.log or site_of(terminal, parsed) / "data" / "audit"
     key = parsed.key or str(site_of(terminal, parsed) / "keys" / "audit.vkey")
-    vkey = Path(key).read_text("utf-8").strip() if Path(key).is_file() else key
+    # Without --key the site's own is meant, and must be there; a key given may be the text itself.
+    vkey = read_text(Path(key)).strip() if parsed.key is None or Path(key).is_file() else key
+    kept = [read_bytes(file) for file in parsed.checkpoint]
     with terminal.progress(None, "entries") as bar:
-        verdict = verify(folder, vkey, [file.read_bytes() for file in parsed.checkpoint], lambda done, _: bar.to(done))
+        verdict = verify(folder, vkey, kept, lambda done, _: bar.to(done))
     document = verdict.to_document()
     lines = [text("verify_ok" if verdict.ok else "verify_bad", terminal.language, size=verdict.size)]
     lines += [text("verify_finding", terminal.language, **_finding(one)) for one in document["findings"]]

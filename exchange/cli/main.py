@@ -5,22 +5,16 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from pathlib import Path
 
 from exchange import __version__
 from exchange.cli import agreements, auditing, policies, publishing, reading, register, sites, view
+from exchange.cli.options import ChineseParser, Parser, explain
 from exchange.cli.terminal import Terminal
-from exchange.errors import ExchangeError, Invalid, Unavailable
+from exchange.errors import ExchangeError, Unavailable
 from exchange.messages import Language, language_of, text
 
 _INTERRUPTED = 130
-
-
-class _Parser(argparse.ArgumentParser):
-    """Wrong words are an error like any other, not a printed usage and an exit in the middle."""
-
-    def error(self, message: str) -> NoReturn:
-        raise Invalid("command_line", where=self.prog, detail=message)
 
 
 def main(arguments: Sequence[str] | None = None, now_ns: Callable[[], int] = time.time_ns) -> int:
@@ -35,8 +29,7 @@ def main(arguments: Sequence[str] | None = None, now_ns: Callable[[], int] = tim
         stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
     terminal = Terminal(_language(words), "--json" in words, os.environ, now_ns=now_ns)
     try:
-        parsed = parser(terminal.language).parse_args(words)
-        return int(parsed.run(terminal, parsed) or 0)
+        return _run(terminal, words)
     except ExchangeError as error:
         terminal.error(error)
         return error.exit_code
@@ -48,13 +41,29 @@ def main(arguments: Sequence[str] | None = None, now_ns: Callable[[], int] = tim
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Unavailable.exit_code
     except OSError as error:
-        terminal.error(Unavailable("system", where=os.path.basename(error.filename or ""), detail=error.strerror))  # noqa: PTH119  # a name of any type
+        terminal.error(
+            Unavailable("system", where=_base(error.filename), detail=error.strerror or type(error).__name__)
+        )
         return Unavailable.exit_code
+
+
+def _run(terminal: Terminal, words: Sequence[str]) -> int:
+    parsed = parser(terminal.language).parse_args(words)
+    code = int(parsed.run(terminal, parsed) or 0)
+    # What could not be written is found out here, not when the interpreter ends.
+    terminal.stdout.flush()
+    return code
+
+
+def _base(name: object) -> str:
+    """The last part of a file's name; an open file's number says nothing."""
+    return Path(os.fsdecode(name)).name if isinstance(name, str | bytes | os.PathLike) else ""
 
 
 def parser(language: Language) -> argparse.ArgumentParser:
     """The whole command line, its help in one language."""
-    top = _Parser(prog="exchange", description=text("help_exchange", language), parents=[_common(language)])
+    kind = ChineseParser if language == "zh" else Parser
+    top = kind(prog="exchange", description=text("help_exchange", language), parents=[_common(language)])
     top.add_argument(
         "--version", action="version", version=f"exchange {__version__}", help=text("help_version", language)
     )
@@ -63,6 +72,7 @@ def parser(language: Language) -> argparse.ArgumentParser:
     )
     for room in (sites, register, publishing, policies, agreements, reading, view, auditing):
         room.mount(commands, _common(language), language)
+    explain(top, language)
     return top
 
 

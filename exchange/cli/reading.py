@@ -113,7 +113,10 @@ def _output(terminal: Terminal, file: Path | None) -> Iterator[BinaryIO]:
         yield terminal.binary_out()
         terminal.binary_out().flush()
         return
-    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name[:100]}.")
+    except OSError as error:
+        raise Invalid("file_unwritable", where=str(file), detail=error.strerror) from None
     try:
         with os.fdopen(descriptor, "wb") as out:
             yield out

@@ -1,7 +1,6 @@
 """Departments, principals, tokens, datasets and cases: the register that permissions rest on."""
 
 import argparse
-import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +8,14 @@ from typing import Any
 
 from exchange.cli.opening import actor_of, opened
 from exchange.cli.options import Commands, Group, Run, command
-from exchange.cli.terminal import Terminal, read_json
+from exchange.cli.terminal import Terminal, new_file, read_json
 from exchange.control import commands as c
 from exchange.control.control import Outcome
+from exchange.control.model import Principal
 from exchange.control.tokens import new_token
 from exchange.errors import Invalid
 from exchange.messages import Language
+from exchange.wiring import Exchange
 
 _DAY_NS = 86_400 * 1_000_000_000
 
@@ -147,6 +148,7 @@ def _add_department(terminal: Terminal, parsed: argparse.Namespace) -> None:
 def _register(terminal: Terminal, parsed: argparse.Namespace) -> None:
     """Everything in the file that the site does not have yet; what it has stays as it is."""
     document = read_json(parsed.file)
+    expires = _expiry(terminal, parsed.days)
     added: list[str] = []
     with opened(terminal, parsed) as exchange:
         actor = actor_of(exchange, terminal, parsed)
@@ -161,12 +163,10 @@ def _register(terminal: Terminal, parsed: argparse.Namespace) -> None:
             if entry["id"] not in model.principals:
                 exchange.control.execute(actor, c.AddPrincipal(**entry))
                 added.append(entry["id"])
+                # A crash here leaves an account without a token: `token issue` gives it one.
                 if parsed.tokens is not None:
-                    text, identity, digest = new_token(secrets.token_bytes)
-                    expires = terminal.now_ns() + parsed.days * _DAY_NS
-                    exchange.control.execute(actor, c.IssueToken(entry["id"], identity, digest, expires))
                     parsed.tokens.mkdir(mode=0o700, parents=True, exist_ok=True)
-                    write_token(parsed.tokens / f"{entry['id']}.token", text)
+                    _issue(exchange, actor, entry["id"], expires, parsed.tokens / f"{entry['id']}.token")
     terminal.show({"added": added}, added)
 
 
@@ -196,27 +196,32 @@ def _add_principal(terminal: Terminal, parsed: argparse.Namespace) -> None:
 
 def _issue_token(terminal: Terminal, parsed: argparse.Namespace) -> None:
     """The token's text goes once to stdout, or into a new file that only its owner can read."""
-    if not 1 <= parsed.days <= 3_650:
-        raise Invalid("command_line", where="--days", detail="1 … 3650")
-    text, identity, digest = new_token(secrets.token_bytes)
+    expires = _expiry(terminal, parsed.days)
     with opened(terminal, parsed) as exchange:
         actor = actor_of(exchange, terminal, parsed)
-        expires = terminal.now_ns() + parsed.days * _DAY_NS
-        exchange.control.execute(actor, c.IssueToken(parsed.principal, identity, digest, expires))
+        identity, text = _issue(exchange, actor, parsed.principal, expires, parsed.out)
     if parsed.out is None:
         terminal.show({"id": identity, "token": text}, [text])
-        return
-    write_token(parsed.out, text)
-    terminal.show({"id": identity, "file": str(parsed.out)}, [identity])
+    else:
+        terminal.show({"id": identity, "file": str(parsed.out)}, [identity])
 
 
-def write_token(file: Path, text: str) -> None:
-    """A token into a new file of mode 0600."""
-    try:
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+def _expiry(terminal: Terminal, days: int) -> int:
+    if not 1 <= days <= 3_650:
+        raise Invalid("command_line", where="--days", detail="1 … 3650")
+    return terminal.now_ns() + days * _DAY_NS
+
+
+def _issue(exchange: Exchange, actor: Principal, who: str, expires: int, file: Path | None) -> tuple[str, str]:
+    """A new token's id and text; the text is in its file before the token is worth anything."""
+    text, identity, digest = new_token(secrets.token_bytes)
+    with new_file(file) as stream:
+        if stream is not None:
             stream.write(text + "\n")
-    except FileExistsError:
-        raise Invalid("file_exists", where=file.name) from None
+            stream.flush()
+        # A crash here leaves a file with a token that nobody knows.
+        exchange.control.execute(actor, c.IssueToken(who, identity, digest, expires))
+    return identity, text
 
 
 def _submit_contract(terminal: Terminal, parsed: argparse.Namespace) -> None:

@@ -8,8 +8,7 @@ from typing import Any, Final
 
 from exchange.cli.opening import actor_of, opened
 from exchange.cli.options import Commands, command
-from exchange.cli.register import write_token
-from exchange.cli.terminal import Terminal
+from exchange.cli.terminal import Terminal, new_file
 from exchange.messages import Language
 from exchange.wiring import Exchange
 
@@ -32,17 +31,18 @@ def mount(commands: Commands, common: argparse.ArgumentParser, language: Languag
 def _init(terminal: Terminal, parsed: argparse.Namespace) -> None:
     from exchange.wiring import make_site
 
-    made = make_site(
-        parsed.dir,
-        name=parsed.name,
-        origin=parsed.origin,
-        department=parsed.department,
-        principal=parsed.principal,
-        now_ns=terminal.now_ns,
-        random_bytes=secrets.token_bytes,
-    )
-    if parsed.token_out is not None:
-        write_token(parsed.token_out, made.token)
+    with new_file(parsed.token_out) as stream:
+        made = make_site(
+            parsed.dir,
+            name=parsed.name,
+            origin=parsed.origin,
+            department=parsed.department,
+            principal=parsed.principal,
+            now_ns=terminal.now_ns,
+            random_bytes=secrets.token_bytes,
+        )
+        if stream is not None:
+            stream.write(made.token + "\n")
     document = {"site": str(made.root), "principal": parsed.principal, "origin": made.origin, "log_key": made.log_key}
     if parsed.token_out is None:
         document["token"] = made.token

@@ -2,9 +2,12 @@
 
 import getpass
 import json
+import os
+import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 _MOST_IDS: Final = 10_000
 _LARGEST_INPUT: Final = 16 << 20
+# Somebody's id typed where a name belongs must not come back in the error. A digest's digits stand among letters.
+_LIKE_AN_ID: Final = re.compile(r"(?<![0-9A-Za-z])\d[\d ]{9,}\d[\dXx]?(?![0-9A-Za-z])")
 
 
 @dataclass(frozen=True)
@@ -57,10 +62,11 @@ class Terminal:
 
     def error(self, error: ExchangeError) -> None:
         """An error: what, where, what to do; as one JSON object on stderr with `--json`."""
-        what, todo = describe(error, self.language)
+        what, todo = (_LIKE_AN_ID.sub("…", sentence) for sentence in describe(error, self.language))
+        where = _LIKE_AN_ID.sub("…", error.where)
         reasons = [part for part in str(error.facts.get("reasons", "")).split(", ") if part]
         if self.json:
-            document = {"code": error.code, "family": error.family, "where": error.where, "what": what, "do": todo}
+            document = {"code": error.code, "family": error.family, "where": where, "what": what, "do": todo}
             if reasons:
                 document["reasons"] = reasons  # type: ignore[assignment]  # the one list among texts
             self.stderr.write(json.dumps(document, ensure_ascii=False, sort_keys=True) + "\n")
@@ -90,7 +96,7 @@ class Terminal:
         elif file is None and self.stdin.isatty():
             lines = [getpass.getpass(text("prompt_id", self.language) + " ", stream=self.stderr)]
         else:
-            lines = self.stdin.read(_LARGEST_INPUT).splitlines()
+            lines = _decoded(self.stdin.buffer.read(_LARGEST_INPUT + 1), "-").splitlines()
         ids = [line.strip() for line in lines if line.strip()]
         if not ids or len(ids) > _MOST_IDS:
             raise Invalid("ids_missing", most=_MOST_IDS)
@@ -126,22 +132,71 @@ class Progress:
 
 def read_text(file: Path) -> str:
     """A text file in UTF-8 (a BOM is taken off) of at most 16 MiB; else one clear error."""
+    return _decoded(read_bytes(file), file.name)
+
+
+def read_bytes(file: Path) -> bytes:
+    """A file of at most 16 MiB; else one clear error."""
     try:
-        if file.stat().st_size > _LARGEST_INPUT:
-            raise Invalid("file_unreadable", where=file.name, detail="> 16 MiB")
-        return file.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Invalid("file_unreadable", where=file.name, detail=type(error).__name__) from None
+        with file.open("rb") as stream:
+            return stream.read(_LARGEST_INPUT + 1)
+    except (OSError, ValueError) as error:
+        detail = error.strerror if isinstance(error, OSError) else type(error).__name__
+        raise Invalid("file_unreadable", where=file.name, detail=detail) from None
+
+
+def _decoded(data: bytes, where: str) -> str:
+    if len(data) > _LARGEST_INPUT:
+        raise Invalid("file_unreadable", where=where, detail="> 16 MiB")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise Invalid("file_unreadable", where=where, detail="UTF-8") from None
+
+
+@contextmanager
+def new_file(file: Path | None) -> Iterator[TextIO | None]:
+    """A new file of mode 0600 that is there before anything else is done, and gone again when that fails.
+
+    Raises:
+        Invalid: `file_exists`; `file_unwritable`.
+    """
+    if file is None:
+        yield None
+        return
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise Invalid("file_exists", where=file.name) from None
+    except OSError as error:
+        raise Invalid("file_unwritable", where=str(file), detail=error.strerror) from None
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            yield stream
+    except BaseException:
+        file.unlink(missing_ok=True)
+        raise
 
 
 def read_json(file: Path) -> Any:  # noqa: ANN401  # whatever the file holds
-    """A JSON file; else one clear error that names the line."""
+    """A JSON file; else one clear error that names the line. A key that stands twice says two things: refused."""
     try:
-        return json.loads(read_text(file))
+        return json.loads(read_text(file), object_pairs_hook=_once, parse_constant=_no_number)
     except RecursionError:
         raise Invalid("file_unparsable", where=file.name, detail="too deeply nested") from None
     except ValueError as error:
         raise Invalid("file_unparsable", where=file.name, detail=str(error)) from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands twice")
+    return found
+
+
+def _no_number(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no number")
 
 
 def _plain(value: object) -> str:
