@@ -1,0 +1,221 @@
+"""Kill rounds: a process of the exchange is started, killed at a random moment, and what is left is judged.
+
+The parent has one thread and imports everything before its first fork, so a child starts in a millisecond.
+"""
+
+import gc
+import json
+import os
+import select
+import shutil
+import signal
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from exchange.errors import ExchangeError
+from tests.torture import site
+from tests.torture.oracle import Broken, check_disk, check_open
+from tests.torture.told import Ledger, Tell, teller
+from tests.torture.work import ACTIONS, Work, work
+
+ROUNDS_OF_A_COPY: Final = 12  # a log that grows makes each look at it dearer
+_STUCK_S: Final = 60.0
+_UNRECOVERED: Final = 0.25  # so often the next process is killed while it recovers, or soon after
+_LONGEST_S: Final = 0.16
+
+
+@dataclass
+class Tally:
+    """What rounds came to."""
+
+    rounds: int = 0
+    doing: Counter[str] = field(default_factory=Counter)
+    in_commit: int = 0
+    released: int = 0
+    acknowledged: int = 0
+    controls: int = 0
+    failures: list[str] = field(default_factory=list)
+
+
+def run_child(body: Callable[[Tell], None], kill_after_s: float | None = None) -> tuple[bytes, int]:
+    """Forks, runs `body` in the child, kills it after a while or waits for its end: what it told, its wait status."""
+    reading, writing = os.pipe()
+    child = start_child(body, reading, writing)
+    try:
+        if kill_after_s is not None:
+            time.sleep(kill_after_s)
+            os.kill(child, signal.SIGKILL)
+        told = until_end(reading, child)
+    finally:
+        os.close(reading)
+    return told, os.waitpid(child, 0)[1]
+
+
+def start_child(body: Callable[[Tell], None], reading: int, writing: int) -> int:
+    """Forks a child that runs `body` and tells on `writing`; its process id. The parent keeps `reading`."""
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        _as_child(body, teller(writing))
+    os.close(writing)
+    return child
+
+
+def _as_child(body: Callable[[Tell], None], tell: Tell) -> None:
+    """Never returns: nothing of the parent (buffers, exit handlers, pytest) may run on in the child."""
+    gc.disable()
+    try:
+        body(tell)
+    except BaseException as error:  # noqa: BLE001 - whatever it was, it is told and judged
+        detail = "".join(traceback.format_exception(error))[-3_000:]
+        tell("error", f"{type(error).__name__}: {error}\n{detail}")
+        os._exit(1)
+    os._exit(0)
+
+
+def until_end(pipe: int, child: int) -> bytes:
+    """All that comes until the other end is closed; a child that is stuck is killed."""
+    signal_at, parts = time.monotonic() + _STUCK_S, []
+    while True:
+        ready, _, _ = select.select([pipe], [], [], max(0.0, signal_at - time.monotonic()))
+        if not ready:
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+            signal_at += _STUCK_S
+            parts.append(b'["error", "stuck"]\n')
+            continue
+        part = os.read(pipe, 65_536)
+        if not part:
+            return b"".join(parts)
+        parts.append(part)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A site to copy, its log's public key, and the folder for copies; `damage` changes the code in each child."""
+
+    site: Path
+    key: str
+    folder: Path
+    damage: Callable[[], None] | None = None
+
+
+def prepared(folder: Path, seed: str) -> Prepared:
+    """Makes the site, and does everything once here, so that each child finds every module imported.
+
+    Raises:
+        RuntimeError: a thread was left, with which forking would not be sound.
+    """
+    from exchange.policy.bundle import load_bundle
+    from exchange.policy.regorus import RegorusEngine
+    from exchange.wiring import standing
+
+    bundle = load_bundle(standing("policies"))
+    engine = RegorusEngine(5.0)
+    tests = engine.test(bundle)
+    engine.close()
+    key = site.prepare(folder / "site", bundle, tests)
+    _do_everything(site.copy(folder / "site", folder / "warm"), Ledger(key), seed)
+    if threading.active_count() > 1:
+        raise RuntimeError("this process has more than one thread")
+    return Prepared(folder / "site", key, folder)
+
+
+def _do_everything(root: Path, ledger: Ledger, seed: str) -> None:
+    told: list[bytes] = []
+    with site.opened(root) as exchange:
+        doing = Work(exchange, Random(seed), lambda *message: told.append(json.dumps(message).encode()))
+        for name in ACTIONS:
+            getattr(doing, name)()
+    ledger.take(b"\n".join(told))
+    check_disk(root, ledger)
+    with site.opened(root) as exchange:
+        check_open(exchange, ledger)
+
+
+class Rounds:
+    """Rounds on copies of a prepared site. The same seed gives the same actions and delays, not the same moments."""
+
+    def __init__(self, prepared: Prepared, seed: str) -> None:
+        self._prepared, self._seed = prepared, seed
+        self._copy = prepared.folder / f"copy-{seed}"
+        self._ledger = Ledger(prepared.key)
+        self._dirty = False
+        self.tally = Tally()
+
+    def run(self) -> bool:
+        """One round; False when something is broken, and then the copy is kept and the tally says what and where."""
+        number = self.tally.rounds
+        random = Random(f"{self._seed}/{number}")
+        if number % ROUNDS_OF_A_COPY == 0:
+            self._fresh()
+        try:
+            self._kill(random)
+            self._dirty = random.random() < _UNRECOVERED and (number + 1) % ROUNDS_OF_A_COPY != 0
+            if not self._dirty:
+                self._recover(random)
+        except (Broken, ExchangeError, OSError, IndexError) as error:
+            kept = self._copy.with_name(f"failed-{self._seed}-{number}")
+            self._copy.rename(kept)
+            self.tally.failures.append(f"seed {self._seed}, round {number}: {error}; the site is kept in {kept}")
+            self._fresh()
+        self.tally.rounds += 1
+        return not self.tally.failures
+
+    def close(self) -> None:
+        """Removes the copy."""
+        shutil.rmtree(self._copy, ignore_errors=True)
+
+    def _fresh(self) -> None:
+        ledger, tally = self._ledger, self.tally
+        tally.released += len(ledger.releases)
+        tally.controls += len(ledger.controls)
+        tally.acknowledged += sum(ledger.acknowledged.values())
+        site.copy(self._prepared.site, self._copy)
+        self._ledger, self._dirty = Ledger(self._prepared.key), False
+
+    def _kill(self, random: Random) -> None:
+        longest = _LONGEST_S / 4 if self._dirty or random.random() < 0.25 else _LONGEST_S
+        self._child(lambda tell: work(self._copy, random, tell), random.uniform(0, longest))
+        self.tally.doing[self._ledger.doing] += 1
+        self.tally.in_commit += any((self._copy / "data/audit/staging").iterdir())
+        check_disk(self._copy, self._ledger)
+
+    def _recover(self, random: Random) -> None:
+        """Opens the site again, looks at it, and has the log go on."""
+        before = len(self._ledger.leaves)
+        self._child(lambda tell: recover(self._copy, self._ledger, random, tell))
+        check_disk(self._copy, self._ledger)
+        if len(self._ledger.leaves) < before + 4:  # a release, its run, a commit, a command
+            raise Broken("the log does not go on")
+
+    def _child(self, body: Callable[[Tell], None], kill_after_s: float | None = None) -> None:
+        damage = self._prepared.damage
+
+        def damaged(tell: Tell) -> None:
+            if damage is not None and kill_after_s is not None:
+                damage()
+            body(tell)
+
+        told, _ = run_child(damaged, kill_after_s)
+        self._ledger.take(told)
+        if self._ledger.error:
+            raise Broken(self._ledger.error)
+
+
+def recover(root: Path, ledger: Ledger, random: Random, tell: Tell) -> None:
+    """Recovers the site, judges it, and uses it once more on every path."""
+    with site.opened(root) as exchange:
+        check_open(exchange, ledger)
+        again = Work(exchange, random, tell)
+        again.publish()
+        again.read()
+        again.opening()
