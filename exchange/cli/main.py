@@ -15,6 +15,7 @@ from exchange.errors import ExchangeError, Unavailable
 from exchange.messages import Language, language_of, text
 
 _INTERRUPTED = 130
+_COMMON = ("site", "token", "lang", "json")
 
 
 def main(arguments: Sequence[str] | None = None, now_ns: Callable[[], int] = time.time_ns) -> int:
@@ -71,18 +72,19 @@ def parser(language: Language) -> argparse.ArgumentParser:
         title=text("help_commands", language), metavar="COMMAND", required=True, dest="command"
     )
     for room in (sites, register, publishing, policies, agreements, reading, view, auditing):
-        room.mount(commands, _common(language), language)
+        room.mount(commands, _common(language, shown=False), language)
     explain(top, language)
     return top
 
 
-def _common(language: Language) -> argparse.ArgumentParser:
-    """Options that every command takes, before or after its name."""
+def _common(language: Language, *, shown: bool = True) -> argparse.ArgumentParser:
+    """Options that every command takes, before or after its name; shown in the help of `exchange` itself."""
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    common.add_argument("--site", metavar="DIR", help=text("help_site", language))
-    common.add_argument("--token", metavar="file:PATH|env:NAME", help=text("help_token", language))
-    common.add_argument("--lang", choices=["zh", "en"], help=text("help_lang", language))
-    common.add_argument("--json", action="store_true", help=text("help_json", language))
+    said = {name: text(f"help_{name}", language) if shown else argparse.SUPPRESS for name in _COMMON}
+    common.add_argument("--site", metavar="DIR", help=said["site"])
+    common.add_argument("--token", metavar="file:PATH|env:NAME", help=said["token"])
+    common.add_argument("--lang", choices=["zh", "en"], help=said["lang"])
+    common.add_argument("--json", action="store_true", help=said["json"])
     return common
 
 

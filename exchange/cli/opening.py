@@ -5,12 +5,14 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from exchange.cli.terminal import Terminal
-from exchange.control.model import Principal
 from exchange.errors import Invalid, Refused
-from exchange.settings import secret
-from exchange.wiring import Exchange, open_exchange
+
+if TYPE_CHECKING:
+    from exchange.control.model import Principal
+    from exchange.wiring import Exchange
 
 
 def site_of(terminal: Terminal, parsed: argparse.Namespace) -> Path:
@@ -19,15 +21,17 @@ def site_of(terminal: Terminal, parsed: argparse.Namespace) -> Path:
 
 
 @contextmanager
-def opened(terminal: Terminal, parsed: argparse.Namespace) -> Iterator[Exchange]:
+def opened(terminal: Terminal, parsed: argparse.Namespace) -> "Iterator[Exchange]":
     """The site's exchange, owned by this process until the end of the block."""
+    from exchange.wiring import open_exchange
+
     command = f"exchange {parsed.command}"
     root = site_of(terminal, parsed)
     with open_exchange(root, command, terminal.environment, terminal.now_ns, secrets.token_bytes) as exchange:
         yield exchange
 
 
-def actor_of(exchange: Exchange, terminal: Terminal, parsed: argparse.Namespace) -> Principal:
+def actor_of(exchange: "Exchange", terminal: Terminal, parsed: argparse.Namespace) -> "Principal":
     """Whose token was given.
 
     Raises:
@@ -37,6 +41,8 @@ def actor_of(exchange: Exchange, terminal: Terminal, parsed: argparse.Namespace)
     reference = getattr(parsed, "token", None) or terminal.environment.get("EXCHANGE_TOKEN")
     if not reference:
         raise Invalid("token_missing")
+    from exchange.settings import secret
+
     # A token's path is the caller's, not the site's.
     text = secret(reference, Path.cwd(), terminal.environment)
     try:
@@ -45,7 +51,7 @@ def actor_of(exchange: Exchange, terminal: Terminal, parsed: argparse.Namespace)
         exchange.refuse(None, parsed.command, refusal)
 
 
-def auditor_of(exchange: Exchange, terminal: Terminal, parsed: argparse.Namespace) -> Principal:
+def auditor_of(exchange: "Exchange", terminal: Terminal, parsed: argparse.Namespace) -> "Principal":
     """The actor, who must be an auditor."""
     actor = actor_of(exchange, terminal, parsed)
     if "auditor" not in actor.roles:

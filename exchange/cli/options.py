@@ -68,7 +68,9 @@ def command(
 ) -> argparse.ArgumentParser:
     """One command; its help is the catalogue's `help_<name>`."""
     sentence = text("help_" + (key or name).replace("-", "_").replace(" ", "_"), language)
-    parser = commands.add_parser(name, help=sentence, description=sentence, parents=[common])
+    parser = commands.add_parser(
+        name, help=sentence, description=sentence, epilog=text("help_common", language), parents=[common]
+    )
     parser.set_defaults(run=run)
     return parser
 
@@ -79,7 +81,9 @@ class Group:
     def __init__(self, commands: Commands, name: str, common: argparse.ArgumentParser, language: Language) -> None:
         self._name, self._common, self._language = name, common, language
         sentence = text("help_" + {"token": "tokens"}.get(name, name), language)
-        parser = commands.add_parser(name, help=sentence, description=sentence, parents=[common])
+        parser = commands.add_parser(
+            name, help=sentence, description=sentence, epilog=text("help_common", language), parents=[common]
+        )
         self._commands = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
 
     def command(self, name: str, run: Run) -> argparse.ArgumentParser:

@@ -6,15 +6,17 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from exchange.access import Release
 from exchange.cli.opening import actor_of, opened
 from exchange.cli.options import Commands, command
 from exchange.cli.terminal import Terminal
-from exchange.control.questions import Request
 from exchange.errors import Invalid
 from exchange.messages import Language
+
+if TYPE_CHECKING:
+    from exchange.access import Release
+    from exchange.control.questions import Request
 
 
 def mount(commands: Commands, common: argparse.ArgumentParser, language: Language) -> None:
@@ -68,7 +70,9 @@ def _explain(terminal: Terminal, parsed: argparse.Namespace) -> None:
         terminal.show(plan.to_document(), explain(plan, contract, terminal.language, exchange.settings.zone))
 
 
-def _request(parsed: argparse.Namespace, action: str) -> Request:
+def _request(parsed: argparse.Namespace, action: str) -> "Request":
+    from exchange.control.questions import Request
+
     fields = tuple(parsed.field) if parsed.field else None
     return Request(action, parsed.dataset, parsed.purpose, parsed.case, fields)
 
@@ -80,7 +84,7 @@ def _position(word: str) -> tuple[int, int]:
     return int(partition), int(position)
 
 
-def _told(release: Release) -> dict[str, Any]:
+def _told(release: "Release") -> dict[str, Any]:
     return {
         "index": release.index,
         "partition": release.partition,

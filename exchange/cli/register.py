@@ -4,18 +4,20 @@ import argparse
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from exchange.cli.opening import actor_of, opened
 from exchange.cli.options import Commands, Group, Run, command
 from exchange.cli.terminal import Terminal, new_file, read_json
 from exchange.control import commands as c
-from exchange.control.control import Outcome
-from exchange.control.model import Principal
 from exchange.control.tokens import new_token
 from exchange.errors import Invalid
 from exchange.messages import Language
-from exchange.wiring import Exchange
+
+if TYPE_CHECKING:
+    from exchange.control.control import Outcome
+    from exchange.control.model import Principal
+    from exchange.wiring import Exchange
 
 _DAY_NS = 86_400 * 1_000_000_000
 
@@ -109,7 +111,7 @@ def _execute(make: Callable[[argparse.Namespace], c.Command]) -> Run:
     return run
 
 
-def done(terminal: Terminal, *outcomes: Outcome) -> None:
+def done(terminal: Terminal, *outcomes: "Outcome") -> None:
     """Says which events commands made, and where each command's last one stands in the audit log."""
     rows = [
         {
@@ -212,7 +214,7 @@ def _expiry(terminal: Terminal, days: int) -> int:
     return terminal.now_ns() + days * _DAY_NS
 
 
-def _issue(exchange: Exchange, actor: Principal, who: str, expires: int, file: Path | None) -> tuple[str, str]:
+def _issue(exchange: "Exchange", actor: "Principal", who: str, expires: int, file: Path | None) -> tuple[str, str]:
     """A new token's id and text; the text is in its file before the token is worth anything."""
     text, identity, digest = new_token(secrets.token_bytes)
     with new_file(file) as stream:

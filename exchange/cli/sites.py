@@ -4,13 +4,15 @@ import argparse
 import secrets
 from collections import Counter
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from exchange.cli.opening import actor_of, opened
 from exchange.cli.options import Commands, command
 from exchange.cli.terminal import Terminal, new_file
 from exchange.messages import Language
-from exchange.wiring import Exchange
+
+if TYPE_CHECKING:
+    from exchange.wiring import Exchange
 
 DEAD: Final = "dead."
 _PAGE: Final = 10_000
@@ -56,7 +58,7 @@ def _status(terminal: Terminal, parsed: argparse.Namespace) -> None:
         terminal.table(figures(exchange), ["what", "name", "count"])
 
 
-def figures(exchange: Exchange) -> list[dict[str, Any]]:
+def figures(exchange: "Exchange") -> list[dict[str, Any]]:
     """What the log and the audit log hold, counted by reading them: records by topic, entries by kind."""
     rows = []
     for topic, partitions in sorted(exchange.log.topics().items()):
@@ -72,7 +74,7 @@ def figures(exchange: Exchange) -> list[dict[str, Any]]:
     return [*rows, {"what": "records released", "name": "all", "count": released}]
 
 
-def _records(exchange: Exchange, topic: str, partition: int) -> int:
+def _records(exchange: "Exchange", topic: str, partition: int) -> int:
     """Records that a reader can reach: those with their `record.commit`."""
     count, position, until = 0, 0, exchange.publish_parts.marks.committed(topic, partition)
     while position < until:
