@@ -78,13 +78,11 @@ class Terminal:
 
     def progress(self, total: int | None, unit: str) -> "Progress":
         """A bar on stderr while something long goes on; silent where stderr is no terminal."""
+        if not self.stderr.isatty():
+            return Progress(None)
         from tqdm import tqdm
 
-        return Progress(
-            tqdm(
-                total=total, unit=unit, unit_scale=True, file=self.stderr, leave=False, disable=not self.stderr.isatty()
-            )
-        )
+        return Progress(tqdm(total=total, unit=unit, unit_scale=True, file=self.stderr, leave=False))
 
     def ids(self, file: str | None) -> list[str]:
         """Subjects' ids, one a line, from a file, from standard input or by a prompt that does not show them.
@@ -114,20 +112,22 @@ class Terminal:
 
 
 class Progress:
-    """A bar that is closed at the end of its `with` block."""
+    """A bar, when there is one, that is closed at the end of its `with` block."""
 
-    def __init__(self, bar: "tqdm[NoReturn]") -> None:
+    def __init__(self, bar: "tqdm[NoReturn] | None") -> None:
         self._bar = bar
 
     def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
 
     def to(self, done: int) -> None:
         """So much is done."""
-        self._bar.update(done - self._bar.n)
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
 
 
 def read_text(file: Path) -> str:
