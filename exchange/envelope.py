@@ -4,6 +4,7 @@ An Envelope is what one record *is*; a Batch is how records *travel*: columns, n
 object of ours is made per record between the log and the consumer (design.md, decision 10).
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -63,3 +64,11 @@ class Stored:
     tags: Sequence[bytes]
     values: Sequence[bytes]
     next_position: int
+
+    def up_to(self, end: int) -> "Stored":
+        """Only the records before position `end`, where reading then goes on."""
+        if self.next_position <= end:
+            return self
+        keep = bisect_left(self.positions, end)
+        columns = self.positions[:keep], self.schema_ids[:keep], self.tags[:keep], self.values[:keep]
+        return Stored(self.topic, self.partition, *columns, end)

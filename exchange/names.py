@@ -30,6 +30,8 @@ FORMS: Final = {
     "purpose": re.compile(rf"{_WORD}(\.{_WORD})*"),  # dibao.initial_check
     "agreement": re.compile(r"agr-[a-z0-9-]+"),
     "case": re.compile(r"case-[a-z0-9-]+"),
+    # A leaf of a schema: a, a.b, items[].c, m{}.c. Never a number as long as a citizen's.
+    "path": re.compile(r"(?!.*\d{11})[A-Za-z_]\w*(\[\]|\{\})*(\.[A-Za-z_]\w*(\[\]|\{\})*)*", re.ASCII),
     "subject_type": re.compile(r"[a-z][a-z0-9_]*"),
     "source": re.compile(r"[a-z0-9][a-z0-9._/-]*"),
     "region": re.compile(r"[0-9]{2,12}"),

@@ -2,6 +2,7 @@
 
 import hmac
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from exchange.access import Gateway, Parts
 from exchange.audit.embedded import EmbeddedAuditStore
 from exchange.audit.entries import make
 from exchange.audit.log import AuditLog, create
-from exchange.audit.note import open_checkpoint
+from exchange.audit.note import check_origin, open_checkpoint
 from exchange.audit.runs import GatewayRuns
 from exchange.audit.subjects import Sighting, SubjectIndex
 from exchange.audit.tiles import included
@@ -25,10 +26,10 @@ from exchange.control.catalogue import DEAD_LETTER
 from exchange.control.commands import AddDepartment, Bootstrap
 from exchange.control.control import Control
 from exchange.control.database import check_revision, open_engine, upgrade
-from exchange.control.model import Principal
+from exchange.control.model import Dataset, Model, Principal
 from exchange.control.store import SqlEventStore
 from exchange.control.tokens import new_token
-from exchange.errors import Invalid, Refused
+from exchange.errors import Invalid, Refused, Tampered, Unavailable
 from exchange.log import RecordLog
 from exchange.log.dead_letters import topic_of
 from exchange.log.seals import CommitMarks, SealStore
@@ -81,16 +82,19 @@ def make_site(
     """Makes a site in a folder that is not there or empty. Nothing else makes an audit log.
 
     Raises:
-        Invalid: `site_exists`, or a malformed name.
+        Invalid: `site_exists`, or a malformed name: then nothing was made.
     """
-    if root.exists() and any(root.iterdir()):
+    check("department", department, where="department")
+    check("principal", principal, where="principal")
+    settings = new_settings(root, {"name": name, "origin": origin or "exchange.invalid/" + random_bytes(8).hex()})
+    check_origin(settings.text("origin"))
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise Invalid("site_exists", where=str(root))
     root.mkdir(parents=True, exist_ok=True)
-    root = root.resolve()
+    root = settings.root
     for folder in FOLDERS:
         (root / folder).mkdir(mode=0o700 if folder in {"data", "keys"} else 0o755)
     shutil.copytree(standing("policies"), root / "policies", dirs_exist_ok=True)
-    settings = new_settings(root, {"name": name, "origin": origin or "exchange.invalid/" + random_bytes(8).hex()})
     for key in ("subject", "actor", "pseudonym"):
         new_secret(settings.secret_file(f"keys.{key}"), random_bytes)
     signer = new_signing_key(settings.secret_file("keys.audit"))
@@ -154,6 +158,7 @@ class Exchange:
         self.settings, self.audit = settings, audit
         self._database, self._now_ns, self._random, self._stack = database, now_ns, random_bytes, stack
         self._loaded: str | None = None
+        self._deciding = threading.Lock()
 
     @cached_property
     def actors(self) -> Actors:
@@ -247,38 +252,57 @@ class Exchange:
             )
         )
 
-    def decide(self, question: Question) -> Plan:
-        """The plan of the active policy revision for a question; without one, or with one that fails, a refusal."""
-        model = self.control.model()
-        active = model.active_policy
-        if active != self._loaded:
-            document = self.control.document(active) if active else None
-            self.engine.load(Bundle(document["modules"], document["codes"]) if document else None)
-            self._loaded = active
-        plan = decide(self.engine, question, active or "", model.epochs.get("policy", 0))
+    def decide(self, question: Question, model: Model) -> Plan:
+        """The plan for a question whose facts are of this model, under the model's active policy revision.
+
+        Without one, or with one that fails, it is a refusal. All its epochs are the model's: what has changed since
+        ends the plan.
+        """
+        with self._deciding:  # so that another thread's policy is not asked in its place
+            self._load(model)
+            plan = decide(self.engine, question, model.active_policy or "", model.epochs.get("policy", 0))
         if not plan.allowed:
             return plan
         # A revised contract may narrow what is shared, so it ends plans like a revoked agreement does.
         dataset = f"dataset/{plan.dataset}"
         return replace(plan, epochs={**plan.epochs, dataset: model.epochs.get(dataset, 0)})
 
-    def view(self, plan: Plan) -> View:
-        """A plan compiled for its dataset, with the schemas, keys and sets that it needs."""
-        dataset = self.control.model().dataset(plan.dataset)
-        schemas = {schema.fingerprint: schema for schema in self.contract(plan.dataset).schemas}
-        writers = {one.schema_id: schemas[one.fingerprint] for one in dataset.schemas}
+    def _load(self, model: Model) -> None:
+        """Makes the model's policy the engine's; one that this engine cannot run leaves it without any."""
+        active = model.active_policy
+        if active == self._loaded:
+            return
+        self.engine.load(None)
+        self._loaded = None
+        if active is not None:
+            document = self.control.document(active)
+            try:
+                self.engine.load(Bundle(document["modules"], document["codes"]))
+            except (Invalid, Unavailable):
+                return
+            self._loaded = active
+
+    def view(self, plan: Plan, model: Model) -> View:
+        """A plan compiled for its dataset as it is in this model, with the schemas, keys and sets that it needs."""
+        dataset = model.dataset(plan.dataset)
+        schemas = {schema.fingerprint: schema for schema in self._contract(dataset).schemas}
+        if not schemas.keys() >= {plan.schema, *(one.fingerprint for one in dataset.schemas)}:
+            raise Tampered("document_damaged", digest=dataset.contract)
         scopes = {str(one.mask["scope"]) for one in plan.fields if one.mask["kind"] == "pseudonym"}
         return compile_view(
             plan,
             schemas[plan.schema],
-            writers=writers,
+            writers={one.schema_id: schemas[one.fingerprint] for one in dataset.schemas},
             keys={scope: self._scope_key(scope) for scope in scopes},
             sets={name: self.control.members(name) for name in needed_sets(plan.rows)},
         )
 
     def contract(self, dataset: str) -> Contract:
         """The dataset's contract as it was accepted."""
-        return Contract.from_document(self.control.document(self.control.model().dataset(dataset).contract))
+        return self._contract(self.control.model().dataset(dataset))
+
+    def _contract(self, dataset: Dataset) -> Contract:
+        return Contract.from_document(self.control.document(dataset.contract))
 
     def files_adapter(self, config: Path, files: Sequence[Path]) -> "tuple[FilesAdapter, str]":
         """The files adapter that a TOML file describes, and the dataset that it feeds."""
@@ -326,9 +350,9 @@ class Exchange:
         if who.department != dataset.department:
             self.refuse(who, "dead_letters", Refused("not_the_owner", where=name, department=dataset.department), name)
         codec, topic, position = Codec(from_document(DEAD_LETTER)), topic_of(name), 0
-        if topic not in self.log.topics():
-            return
-        while (stored := self.log.read(topic, 0, position, _PAGE)).positions:
+        until = self.publish_parts.marks.committed(topic, 0)
+        while position < until:
+            stored = self.log.read(topic, 0, position, _PAGE).up_to(until)
             yield from (codec.decode(value) for value in stored.values)
             position = stored.next_position
 
@@ -359,7 +383,9 @@ class Exchange:
 
         The auditor's question is in a checkpoint before it is answered.
         """
-        size, note = self.audit.size, self.audit.checkpoint()
+        vkey = self.settings.path(VKEY).read_text("utf-8").strip()
+        checkpoint = open_checkpoint(self.audit.checkpoint(), vkey)
+        size, root = checkpoint.size, checkpoint.root
         self.subjects.follow(self.log.topics(), self._read_tags, self.audit)
         sightings = [one for one in self.subjects.who_saw(tag) if one.index < size]
         entry = make(
@@ -374,7 +400,6 @@ class Exchange:
             results=len(sightings),
         )
         self.audit.append(entry)
-        root = open_checkpoint(note, self.settings.path(VKEY).read_text("utf-8").strip()).root
         return [(one, self._proved(one.index, size, root)) for one in sightings]
 
     def _proved(self, index: int, size: int, root: bytes) -> bool:

@@ -32,6 +32,21 @@ class Access:
                 return reason["agreement"], reason["revision"]
         return None, None
 
+    @property
+    def counts(self) -> bool:
+        """Whether that agreement lets its consumer know how many records were held back."""
+        agreement, _ = self.agreement
+        return any(one["id"] == agreement and one["counts"] for one in self.question.document["agreements"])
+
+    def check_size(self) -> None:
+        """Refuses a plan whose releases could not be written down, before anything is read.
+
+        Raises:
+            Invalid: `plan_too_large` where the list of fields does not fit into a leaf.
+        """
+        if self._fields() is None:
+            raise Invalid("plan_too_large", where=self.plan.dataset, fields=len(self.plan.fields))
+
     def decision_entry(self, now_ns: int) -> Entry:
         """The decision: question and plan in full where they fit, principals by pseudonym, digests always."""
         allowed = self.plan.effect == "allow"
@@ -46,7 +61,7 @@ class Access:
             plan_digest=self.plan.digest,
             policy_revision=self.plan.policy_revision or None,
             effect=self.plan.effect,
-            reasons=codes(self.plan),
+            reasons=list(self.plan.codes),
             agreement=self.agreement[0],
             schema=self.plan.schema or None,
             epochs=dict(self.actors.epochs(self.plan.epochs)) if allowed else None,
@@ -75,15 +90,8 @@ class Access:
     def release_entry(
         self, now_ns: int, payload: bytes, *, run: bytes, counter: int, attempt: int, **what: object
     ) -> Entry:
-        """One release of `payload`; `what` gives the range or the answer, the counts, the view's schema, the format.
-
-        Raises:
-            Invalid: `plan_too_large` where the list of fields does not fit into a leaf.
-        """
+        """One release of `payload`; `what` gives the range or the answer, the counts, the view's schema, the format."""
         agreement, revision = self.agreement
-        fields = embedded([{"path": one.path, "mask": dict(one.mask)} for one in self.plan.fields])
-        if fields is None:
-            raise Invalid("plan_too_large", where=self.plan.dataset)
         return make(
             "release",
             entry_id(run, agreement or self.plan.dataset, counter, attempt),
@@ -96,7 +104,7 @@ class Access:
             epochs=dict(self.actors.epochs(self.plan.epochs)),
             recipient=self._department,
             schema=self.plan.schema,
-            fields=fields,
+            fields=self._fields(),
             payload_digest=digest_bytes(payload),
             payload_bytes=len(payload),
             run=run,
@@ -105,6 +113,10 @@ class Access:
             expires_ns=self.plan.expires_ns,
             **what,
         )
+
+    def _fields(self) -> str | None:
+        """What is shown, as a release says it; None when it is too much for a leaf."""
+        return embedded([{"path": one.path, "mask": dict(one.mask)} for one in self.plan.fields])
 
     @property
     def _department(self) -> str:
@@ -126,14 +138,12 @@ class Access:
         return {**document, "principal": principal}
 
     def _renamed(self, document: Mapping[str, Any]) -> dict[str, Any]:
-        if "epochs" not in document:
-            return dict(document)
-        return {**document, "epochs": dict(self.actors.epochs(document["epochs"]))}
-
-
-def codes(plan: Plan) -> list[str]:
-    """The plan's reason codes, in its order."""
-    return [str(reason["code"]) for reason in plan.reasons]
+        reasons = [
+            {**reason, "principal": self.actors.name(reason["principal"])} if "principal" in reason else reason
+            for reason in document["reasons"]
+        ]
+        epochs = {"epochs": dict(self.actors.epochs(document["epochs"]))} if "epochs" in document else {}
+        return {**document, "reasons": reasons, **epochs}
 
 
 def bitmap(offsets: Sequence[int], length: int) -> bytes | None:

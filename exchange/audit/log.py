@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from exchange.signing.merkle import leaf_hash
 
 WAIT_S: Final = 5.0
 _POLL_S: Final = 0.2  # for rows that came in other transactions and that nobody waits for
+_SETTLE_S: Final = 0.002
 _REMEMBERED: Final = 20_000  # outcomes kept in memory; older ones are looked up
 
 
@@ -132,6 +134,25 @@ class AuditLog:
         """`submit` and `wait`."""
         self.submit([entry])
         return self.wait(entry.id, timeout_s)
+
+    def settle(self, timeout_s: float = WAIT_S) -> None:
+        """Returns when all that was submitted before is in the published log, or refused.
+
+        Raises:
+            Unavailable: `audit_unavailable` after `timeout_s`; `audit_stopped`.
+        """
+        until = time.monotonic() + timeout_s
+        last = max((row.seq for row in self._store.pending(_REMEMBERED)), default=0)
+        while True:
+            self._wake.set()
+            first = next(iter(self._store.pending(1)), None)
+            head = self._store.head()  # after the look at what waits: it covers what waits no more
+            self._check_running()
+            if (first is None or first.seq > last) and (head is None or head.size <= self._published.size):
+                return
+            if time.monotonic() > until:
+                raise Unavailable("audit_unavailable", seconds=timeout_s)
+            time.sleep(_SETTLE_S)
 
     @property
     def size(self) -> int:

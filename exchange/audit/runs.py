@@ -2,55 +2,68 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from exchange import __version__
 from exchange.audit.entries import counters_digest, make
 from exchange.audit.log import AuditLog
+from exchange.errors import Invalid
 
-_RUN_BYTES: Final = 16
+GATEWAY: Final = "embedded"  # the one gateway of a site whose data one process owns
 
 
 class GatewayRuns:
     """Where this gateway's last run began, kept in a file of the site.
 
-    The file is only a hint to where in the log to look: a missing or damaged one costs a look at the whole log, and
-    the counters themselves are always taken from the log.
+    The file is only a hint to where in the log to look: a missing, damaged or foreign one costs a look at the whole
+    log, and the counters themselves are always taken from the log.
     """
 
-    def __init__(self, file: Path, audit: AuditLog, now_ns: Callable[[], int]) -> None:
-        self._file, self._audit, self._now_ns = file, audit, now_ns
+    def __init__(self, file: Path, audit: AuditLog, now_ns: Callable[[], int], gateway: str = GATEWAY) -> None:
+        self._file, self._audit, self._now_ns, self._gateway = file, audit, now_ns, gateway
 
     def start(self, run: bytes) -> None:
-        """Writes the opening entry of this run; it is in a checkpoint on return."""
+        """Writes the opening entry of this run; it is in a checkpoint on return.
+
+        Raises:
+            Unavailable: the run has not begun, or nobody will know of it: take another.
+        """
+        self._audit.settle()  # what the last run submitted before it died belongs to its end
         previous, counters = self._last(self._hint())
         entry = make(
             "gateway_run",
             run,
             self._now_ns(),
             run=run,
+            gateway=self._gateway,
             previous=previous,
             previous_counters_digest=None if previous is None else counters_digest(counters),
             version=__version__,
         )
         receipt = self._audit.append(entry)
-        self._file.write_text(json.dumps({"index": receipt.index}), "utf-8")
+        # A crash here, or a disk that takes no hint: the next run finds this one from an older place on.
+        with suppress(OSError):
+            self._file.write_text(json.dumps({"index": receipt.index}), "utf-8")
 
     def _hint(self) -> int:
+        """The index of an opening entry of this gateway, or 0."""
         try:
             index = json.loads(self._file.read_text("utf-8"))["index"]
-        except (OSError, ValueError, KeyError, TypeError):
+            kind, body = self._audit.entry(index) if type(index) is int and index >= 0 else ("", {})
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, Invalid):
             return 0
-        return index if isinstance(index, int) and 0 <= index < self._audit.size else 0
+        return index if kind == "gateway_run" and body["gateway"] == self._gateway else 0
 
     def _last(self, start: int) -> tuple[bytes | None, dict[str, int]]:
-        """The newest run in the log from `start` on, and the last counters that it used."""
+        """This gateway's newest run in the log from `start` on, and the last counters that it used."""
         run: bytes | None = None
         counters: dict[str, int] = {}
         for _, kind, body in self._audit.entries(start, self._audit.size):
-            if kind == "gateway_run":
+            if kind == "gateway_run" and body["gateway"] == self._gateway:
                 run, counters = body["run"], {}
             elif kind in {"release", "refusal"} and body["counter"] is not None and body["run"] == run:
-                counters[body["agreement"] or body["dataset"]] = body["counter"]
+                what = body["agreement"] or body["dataset"]
+                counters[what] = max(body["counter"], counters.get(what, 0))
         return run, counters

@@ -38,13 +38,17 @@ def mount(commands: Commands, common: argparse.ArgumentParser, language: Languag
 
 
 def _read(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    from exchange.access import following
+
     with opened(terminal, parsed) as exchange:
         actor = actor_of(exchange, terminal, parsed)
         start = dict(_position(word) for word in parsed.start)
         releases: list[dict[str, Any]] = []
+        former: Release | None = None
         with _output(terminal, parsed.out) as out, terminal.progress(None, "rec") as bar:
             for release in exchange.gateway.read(actor, _request(parsed, "read"), start, parsed.format):
-                out.write((b"" if releases else release.head) + release.payload)
+                out.write(following(former, release))
+                former = release
                 releases.append(_told(release))
                 bar.to(sum(one["released"] for one in releases))
         _sum_up(terminal, releases)

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from exchange.control.model import Agreement, Model, Principal
 from exchange.errors import Invalid
+from exchange.names import check
 
 FORMAT: Final = "exchange.question/1"
 # Requests that never became a permission are no candidates; one that ended is, so that the refusal can say how.
@@ -24,16 +25,21 @@ class Request:
 
 
 def facts(model: Model, who: Principal, request: Request, *, id: str, now_ns: int) -> dict[str, Any]:  # noqa: A002  # plan.md's word
-    """The question's document, complete but for `lookup`.
+    """The question's document, complete but for `lookup`; `who` is taken as it is in the model.
 
     A case that the department may not use, or that does not exist, is null: outsiders learn nothing of it.
 
     Raises:
-        Invalid: `unknown_dataset`, with the nearest name.
+        Invalid: `unknown_dataset`, with the nearest name; `unknown_principal`; `name_malformed` for a purpose or
+            field that has no such form: what is asked stands in the audit log for ever, so it is no place for an id.
     """
+    check("purpose", request.purpose, where="purpose")
+    for path in request.fields or ():
+        check("path", path, where="fields")
+    account = model.principal(who.id)
     dataset = model.dataset(request.dataset)
-    department = model.department(who.department)
-    candidates = model.agreements_for(who.department, request.dataset)
+    department = model.department(account.department)
+    candidates = model.agreements_for(account.department, request.dataset)
     return {
         "format": FORMAT,
         "id": id,
@@ -41,10 +47,10 @@ def facts(model: Model, who: Principal, request: Request, *, id: str, now_ns: in
         "action": request.action,
         "zone": department.zone,
         "principal": {
-            "id": who.id,
-            "department": who.department,
-            "roles": sorted(who.roles),
-            "epoch": model.principal(who.id).epoch,
+            "id": account.id,
+            "department": account.department,
+            "roles": sorted(account.roles),
+            "epoch": account.epoch,
         },
         "on_behalf_of": None,
         "dataset": {
@@ -59,7 +65,7 @@ def facts(model: Model, who: Principal, request: Request, *, id: str, now_ns: in
         },
         "purpose": request.purpose,
         "fields": None if request.fields is None else list(request.fields),
-        "case": _case(model, who, request.case),
+        "case": _case(model, account, request.case),
         "agreements": [_candidate(one) for one in candidates if one.status in _ONCE_ACTIVE],
     }
 

@@ -52,9 +52,12 @@ Read = Callable[[str, int, int, int], Stored]
 
 
 def follow(state: StateStore, read: Read, topic: str, partition: int, until: int, limit: int = 5_000) -> None:
-    """Brings the state up to position `until`. A crash between two batches costs nothing: it goes on from there."""
+    """Brings the state up to position `until` and no further: what lies behind it may not be committed yet.
+
+    A crash between two batches costs nothing: it goes on from there.
+    """
     while (position := state.current_to(topic, partition)) < until:
-        records = read(topic, partition, position, limit)
+        records = read(topic, partition, position, min(limit, until - position)).up_to(until)
         if records.next_position <= position:
             return
         state.apply(records)
