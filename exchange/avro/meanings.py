@@ -16,12 +16,17 @@ DAY_MICROS: Final = 86_400_000_000
 
 def is_canonical_uuid(text: str) -> bool:
     """Whether a text is a UUID as RFC 4122 writes them out: 36 characters, lower case."""
-    return UUID_TEXT.fullmatch(text) is not None and text == text.lower()
+    return is_uuid(text) and text == text.lower()
+
+
+def is_uuid(text: str) -> bool:
+    """Whether a text is a UUID in its 36 characters, in either case."""
+    return UUID_TEXT.fullmatch(text) is not None
 
 
 def uuid_of(text: str) -> UUID:
     """The UUID of its 36 characters, in either case as RFC 4122 reads them; nothing else that Python would take."""
-    if not UUID_TEXT.fullmatch(text):
+    if not is_uuid(text):
         raise Wrong
     return UUID(text)
 

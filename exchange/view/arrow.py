@@ -1,13 +1,14 @@
 """A view as an Arrow IPC stream. pyarrow is an extra, imported only when Arrow is asked for.
 
 int 32, long 64, float 32, double 64, boolean, string and enum as utf8, bytes as binary, fixed as fixed-size binary,
-date32, timestamps with zone UTC in ms or us, decimal128, record as struct, array as list, map as map; a union of
+date32, times as time32 in ms or time64 in us, timestamps with zone UTC and local ones without in ms or us, decimal128
+(decimal256 from 39 digits on, its text from 77), uuid as utf8, record as struct, array as list, map as map; a union of
 several branches as its JSON text. The metadata has the view's Avro schema (`avro.schema`) and `exchange.plan`.
 """
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from exchange.avro.kinds import Avro, Named, branches, kind, logical, resolve
 from exchange.avro.schema import Schema
@@ -17,6 +18,10 @@ from exchange.view.plain import Plain, plain
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+_DIGITS_128: Final = 38
+_MOST_DIGITS: Final = 76  # of decimal256
 
 
 def arrow_header(schema: Schema) -> bytes:
@@ -81,7 +86,7 @@ def _single(pa: Any, avro: Avro, named: Named) -> "pa.DataType":  # noqa: ANN401
 
 def _leaf(pa: Any, avro: Avro, word: str) -> "pa.DataType":  # noqa: ANN401  the module itself
     if word == "decimal":
-        return pa.decimal128(avro["precision"], avro.get("scale", 0))
+        return _decimal(pa, avro["precision"], avro.get("scale", 0))
     makers: dict[str, Callable[[], Any]] = {
         "boolean": pa.bool_,
         "int": pa.int32,
@@ -94,12 +99,23 @@ def _leaf(pa: Any, avro: Avro, word: str) -> "pa.DataType":  # noqa: ANN401  the
         "date": pa.date32,
         "timestamp-millis": lambda: pa.timestamp("ms", "UTC"),
         "timestamp-micros": lambda: pa.timestamp("us", "UTC"),
+        "time-millis": lambda: pa.time32("ms"),
+        "time-micros": lambda: pa.time64("us"),
+        "local-timestamp-millis": lambda: pa.timestamp("ms"),
+        "local-timestamp-micros": lambda: pa.timestamp("us"),
+        "uuid": pa.string,
     }
     return makers[word]()
 
 
+def _decimal(pa: Any, precision: int, scale: int) -> "pa.DataType":  # noqa: ANN401  the module itself
+    if precision > _MOST_DIGITS:
+        return pa.string()
+    return (pa.decimal256 if precision > _DIGITS_128 else pa.decimal128)(precision, scale)
+
+
 def _prepare(avro: Avro, named: Named) -> Plain | None:
-    """Makes maps lists of pairs and unions JSON text, as pyarrow wants them; None where nothing is to be done."""
+    """Makes maps lists of pairs, unions JSON text and UUIDs text, as pyarrow wants them; None where all is well."""
     options, _ = branches(resolve(avro, named))
     if len(options) > 1:
         convert = plain(avro, named)
@@ -118,6 +134,10 @@ def _prepare(avro: Avro, named: Named) -> Plain | None:
         case "map":
             held = _prepare(plain_type["values"], named) or (lambda one: one)
             return lambda items: None if items is None else [(key, held(one)) for key, one in items.items()]
+        case _ if logical(plain_type) == "uuid":
+            return lambda value: None if value is None else str(value)
+        case _ if logical(plain_type) == "decimal" and plain_type["precision"] > _MOST_DIGITS:
+            return lambda value: None if value is None else format(value, "f")
         case _:
             return None
 

@@ -3,25 +3,31 @@
 | the leaf is | the plan writes | compared |
 |---|---|---|
 | string, enum | string | by code point |
+| uuid | string | by code point of its canonical text; a UUID in capitals is the same UUID |
 | int, long | integer | by value |
 | decimal, float, double | integer, or a decimal in a string | exactly, by value |
 | boolean | boolean | eq and ne only |
 | date | `2026-12-31` | by day |
 | timestamp | `2026-12-31T08:00:00+08:00`: with offset or Z, at most microseconds | by instant |
+| local timestamp | `2026-12-31T08:00:00`: without offset | by the clock that it was read from |
+| time | `08:00:00`: at most microseconds | by time of day |
 | bytes, fixed | base64 (RFC 4648, padded) | byte by byte |
 
-Any other pair is unlike: comparing it is unknown for every record. A string that should be a decimal, a date, a
-timestamp or base64 and is none is refused at once: it is a slip of the pen, not a type.
+Any other pair is unlike: comparing it is unknown for every record. A string that should be a decimal, a date, a time,
+a timestamp or base64 and is none is refused at once: it is a slip of the pen, not a type.
 """
 
 import operator
 import re
 from base64 import b64decode
-from collections.abc import Callable, Sequence
-from datetime import date, datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime, time
+from decimal import Decimal
 from typing import Any, Final
+from uuid import UUID
 
 from exchange.avro.kinds import Avro, kind, logical
+from exchange.avro.meanings import is_uuid
 from exchange.avro.schema import Leaf
 from exchange.errors import Invalid
 from exchange.plan.tree import decimal_of
@@ -40,9 +46,25 @@ _OPERATORS: Final[dict[str, Callable[[Any, Any], bool]]] = {
 _EXACT: Final = {"string": str, "enum": str, "int": int, "long": int, "boolean": bool}
 _TYPES: Final = {"float": float, "double": float, "bytes": bytes, "fixed": bytes}
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
-_MOMENT: Final = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:?[0-9]{2})", re.ASCII
-)
+_TIME: Final = re.compile(r"[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?", re.ASCII)
+_LOCAL: Final = re.compile(f"{_DATE.pattern}T{_TIME.pattern}", re.ASCII)
+_MOMENT: Final = re.compile(f"{_LOCAL.pattern}(Z|[+-][0-9]{{2}}:?[0-9]{{2}})", re.ASCII)
+_WHEN: Final[Mapping[str, tuple[re.Pattern[str], Callable[[str], object], str]]] = {
+    "date": (_DATE, date.fromisoformat, "date"),
+    "time-millis": (_TIME, time.fromisoformat, "time"),
+    "time-micros": (_TIME, time.fromisoformat, "time"),
+    "local-timestamp-millis": (_LOCAL, datetime.fromisoformat, "local timestamp"),
+    "local-timestamp-micros": (_LOCAL, datetime.fromisoformat, "local timestamp"),
+    "timestamp-millis": (_MOMENT, datetime.fromisoformat, "timestamp"),
+    "timestamp-micros": (_MOMENT, datetime.fromisoformat, "timestamp"),
+}
+_PYTHON: Final[Mapping[str, type]] = {
+    "date": date,
+    "decimal": Decimal,
+    "time-millis": time,
+    "time-micros": time,
+    "uuid": UUID,
+}
 
 
 def comparison(leaf: Leaf, op: str, constant: Constant, where: str) -> Compare | None:
@@ -51,7 +73,8 @@ def comparison(leaf: Leaf, op: str, constant: Constant, where: str) -> Compare |
     The function gives None for null. A leaf of several branches is compared by the branch its value has.
 
     Raises:
-        Invalid: `view_value_malformed` for a string that is no decimal, date, timestamp or base64 where it must be.
+        Invalid: `view_value_malformed` for a string that is no decimal, date, time, timestamp or base64 where it
+            must be.
     """
     if not isinstance(leaf.type, list):
         return _plain(leaf.type, op, constant, where)
@@ -81,6 +104,8 @@ def among(leaf: Leaf, constants: Sequence[Constant], where: str) -> tuple[Compar
     found = [_constant(leaf.type, one, place) for one, place in zip(constants, places, strict=True)]
     unlike = [place for one, place in zip(found, places, strict=True) if one is None]
     wanted, otherwise = frozenset(one for one in found if one is not None), None if unlike else False
+    if logical(leaf.type) == "uuid":
+        return lambda value: None if value is None else (str(value) in wanted or otherwise), unlike
 
     def compare(value: Any) -> bool | None:  # noqa: ANN401  any value of the leaf's type
         return None if value is None else (value in wanted or otherwise)
@@ -111,6 +136,8 @@ def _plain(avro: Avro, op: str, constant: Constant, where: str) -> Compare | Non
     if wanted is None or (isinstance(wanted, bool) and op not in ("eq", "ne")):
         return None
     holds = _OPERATORS[op]
+    if logical(avro) == "uuid":
+        return lambda value: None if value is None else holds(str(value), wanted)
 
     def compare(value: Any) -> bool | None:  # noqa: ANN401  any value of the leaf's type
         return None if value is None else holds(value, wanted)
@@ -119,16 +146,16 @@ def _plain(avro: Avro, op: str, constant: Constant, where: str) -> Compare | Non
 
 
 def prefix(leaf: Leaf, start: str) -> Compare | None:
-    """Whether a text or symbol begins with this; None when the leaf holds no text."""
-    types = leaf.type if isinstance(leaf.type, list) else [leaf.type]
-    if not any(_python_type(one) is str for one in types):
+    """Whether a text, symbol or UUID begins with this; None when the leaf holds no text."""
+    types = {_python_type(one) for one in (leaf.type if isinstance(leaf.type, list) else [leaf.type])}
+    if not types & {str, UUID}:
         return None
-    return lambda value: value.startswith(start) if type(value) is str else None
+    return lambda value: str(value).startswith(start) if type(value) in (str, UUID) else None
 
 
 def _python_type(avro: Avro) -> type:
     if meaning := logical(avro):
-        return {"date": date, "decimal": type(decimal_of(0))}.get(meaning, datetime)
+        return _PYTHON.get(meaning, datetime)
     return {**_EXACT, **_TYPES, "array": list}.get(kind(avro), dict)
 
 
@@ -141,10 +168,10 @@ def _constant(avro: Avro, constant: Constant, where: str) -> object | None:
         return constant if type(constant) is _EXACT[word] else None
     if not isinstance(constant, str):
         return None
-    if meaning == "date":
-        return _when(constant, _DATE, date.fromisoformat, where, "date")
+    if meaning == "uuid":
+        return constant.lower() if is_uuid(constant) else constant
     if meaning:
-        return _when(constant, _MOMENT, datetime.fromisoformat, where, "timestamp")
+        return _when(constant, *_WHEN[meaning], where)
     return _base64(constant, where) if word in ("bytes", "fixed") else None
 
 
@@ -157,7 +184,7 @@ def _number(constant: Constant, where: str) -> object | None:
     return number
 
 
-def _when(text: str, form: re.Pattern[str], read: Callable[[str], object], where: str, what: str) -> object:
+def _when(text: str, form: re.Pattern[str], read: Callable[[str], object], what: str, where: str) -> object:
     try:
         if form.fullmatch(text):
             return read(text)

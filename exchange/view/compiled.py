@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from exchange.avro.kinds import kind
+from exchange.avro.kinds import kind, logical
 from exchange.avro.records import Codec, resolver
 from exchange.avro.schema import Schema
 from exchange.errors import Invalid, Refused
@@ -131,6 +131,8 @@ def subject_getter(plan: Plan, schema: Schema) -> Get | None:
     leaf, get = getter(schema, plan.subject["path"], "plan.subject.path")
     if isinstance(leaf.type, list) or kind(leaf.type) != "string":
         raise Invalid("view_subject_unusable", where="plan.subject.path", path=leaf.path)
+    if logical(leaf.type) == "uuid":
+        return lambda record: None if (found := get(record)) is None else str(found)
     return get
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, get_args
 
 from exchange.avro.binary import zigzag
 from exchange.avro.container import MAGIC, SYNC_BYTES
-from exchange.avro.kinds import Avro, branches, kind, resolve
+from exchange.avro.kinds import Avro, branches, kind, logical, resolve
 from exchange.avro.schema import Schema
 from exchange.errors import Invalid
 from exchange.names import canonical
@@ -155,9 +155,8 @@ def _cell(avro: Avro, convert: Plain) -> Callable[[Any], str]:
 
 def _is_number(avro: Avro) -> bool:
     """Whether the JSON value is a number, or a decimal's digits: what no spreadsheet runs."""
-    if isinstance(avro, dict) and "logicalType" in avro:
-        return bool(avro["logicalType"] == "decimal")
-    return kind(avro) not in ("bytes", "fixed")
+    meaning = logical(avro)
+    return meaning == "decimal" if meaning else kind(avro) not in ("bytes", "fixed")
 
 
 def _text(text: str) -> str:

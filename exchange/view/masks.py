@@ -5,6 +5,9 @@
 Where plan.md is silent:
 
 - `truncate` of a timestamp takes the first instant in UTC+8, as `year` does; a date has no hours, so `hour` is refused.
+- A local timestamp says no zone: `year` and `truncate` take it by its own clock. A time of day takes neither.
+- A uuid is its canonical text under `partial`, `pseudonym`, `redact` and `verdict`; the other masks of text are not
+  defined for it.
 - `year` of a text reads ISO 8601: `2026`, `2026-03`, `2026-03-01`, `20260301`, or one of the latter two with a time;
   a time with an offset is taken to UTC+8.
 - Where no result can be given (a text that is no ISO date, an instant that leaves the calendar) it is null if the view
@@ -18,10 +21,12 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
-from decimal import Context, Decimal
+from decimal import Decimal
 from itertools import pairwise
 from typing import Any, Final
+from uuid import UUID
 
+from exchange.avro.defaults import EXACT
 from exchange.avro.kinds import kind, logical
 from exchange.avro.schema import Leaf
 from exchange.errors import Invalid
@@ -35,7 +40,7 @@ Keys = Mapping[str, bytes]
 
 EAST_8: Final = timedelta(hours=8)
 REDACTED: Final = "***"
-_EXACT: Final = Context(prec=200)
+REDACTABLE: Final = ("text", "uuid", "enum")
 _INT: Final = {"int": (-(1 << 31), (1 << 31) - 1), "long": (-(1 << 63), (1 << 63) - 1)}
 _ISO: Final = re.compile(r"([0-9]{4})(-(0[1-9]|1[0-2]))?|([0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8})(T.+)?", re.ASCII)
 
@@ -45,11 +50,11 @@ class Unmaskable(Exception):  # never leaves the room
 
 
 def type_of(leaf: Leaf) -> str:
-    """What masks are defined by: text, enum, integer, decimal, fraction, date, timestamp, boolean, bytes, union."""
+    """What masks are defined by: one of `_SINGLE`, or union."""
     if isinstance(leaf.type, list):
         return "union"
     if meaning := logical(leaf.type):
-        return meaning if meaning in ("date", "decimal") else "timestamp"
+        return meaning.removesuffix("-millis").removesuffix("-micros")
     word = kind(leaf.type)
     return {"string": "text", "int": "integer", "long": "integer", "float": "fraction", "double": "fraction"}.get(
         word, "bytes" if word in ("bytes", "fixed") else word
@@ -67,7 +72,7 @@ def compile_mask(leaf: Leaf, mask: Kind, keys: Keys, where: str) -> Mask | None:
     if found not in DEFINED[name]:
         raise Invalid("view_mask_misfit", where=where, mask=name, path=leaf.path, type=found)
     if name == "redact":
-        return (lambda _: REDACTED) if found in ("text", "enum") else lambda _: None
+        return (lambda _: REDACTED) if found in REDACTABLE else lambda _: None
     made = _MAKERS[name](leaf, mask, keys, where)
     return made if made is None or not leaf.nullable else _with_null(made)
 
@@ -96,7 +101,8 @@ def _partial(_leaf: Leaf, mask: Kind, _keys: Keys, _where: str) -> Mask:
     first: int = mask["first"]
     last: int = mask["last"]
 
-    def apply(text: str) -> str:
+    def apply(value: str | UUID) -> str:
+        text = str(value)
         hidden = len(text) - first - last
         if hidden <= 0:
             return "*" * len(text)
@@ -116,7 +122,7 @@ def _pseudonym(leaf: Leaf, mask: Kind, keys: Keys, where: str) -> Mask:
 
 def _year(leaf: Leaf, _mask: Kind, _keys: Keys, _where: str) -> Mask:
     match type_of(leaf):
-        case "date":
+        case "date" | "local-timestamp":
             return lambda day: day.year
         case "timestamp":
             return lambda moment: _in_east_8(moment).year
@@ -153,12 +159,13 @@ def _truncate(leaf: Leaf, mask: Kind, _keys: Keys, where: str) -> Mask:
         if unit == "hour":
             raise Invalid("view_mask_misfit", where=where, mask="truncate hour", path=leaf.path, type="date")
         return first
+    shift = timedelta(0) if type_of(leaf) == "local-timestamp" else EAST_8
     midnight = {"minute": 0, "second": 0, "microsecond": 0, **({} if unit == "hour" else {"hour": 0})}
 
     def apply(moment: datetime) -> datetime:
         try:
-            start: datetime = first(_in_east_8(moment)).replace(**midnight)
-            return start - EAST_8
+            start: datetime = first(moment + shift).replace(**midnight)
+            return start - shift
         except OverflowError:
             raise Unmaskable from None
 
@@ -196,13 +203,13 @@ def _round(leaf: Leaf, mask: Kind, _keys: Keys, where: str) -> Mask:
         low, high = _INT[kind(leaf.type)]
         return lambda number: _nearest(number, int(to), low, high)
     scale, bound = leaf.type.get("scale", 0), 10 ** leaf.type["precision"] - 1
-    step = to.scaleb(scale, _EXACT)
+    step = to.scaleb(scale, EXACT)
     if step != int(step):
         raise Invalid("view_value_malformed", where=f"{where}.to", expected=f"decimal ({scale})")
 
     def apply(number: Decimal) -> Decimal:
-        whole = _nearest(int(number.scaleb(scale, _EXACT)), int(step), -bound, bound)
-        return Decimal(whole).scaleb(-scale, _EXACT)
+        whole = _nearest(int(number.scaleb(scale, EXACT)), int(step), -bound, bound)
+        return Decimal(whole).scaleb(-scale, EXACT)
 
     return apply
 
@@ -235,15 +242,16 @@ _MAKERS: Final[Mapping[str, Callable[[Leaf, Kind, Keys, str], Mask | None]]] = {
     "round": _round,
     "verdict": _verdict,
 }
-_SINGLE: Final = ("text", "enum", "integer", "decimal", "fraction", "date", "timestamp", "boolean", "bytes")
+_DATED: Final = ("date", "timestamp", "local-timestamp")
+_SINGLE: Final = ("text", "uuid", "enum", "integer", "decimal", "fraction", *_DATED, "time", "boolean", "bytes")
 DEFINED: Final[Mapping[str, tuple[str, ...]]] = {
     "keep": (*_SINGLE, "union"),
     "null": (*_SINGLE, "union"),
     "redact": (*_SINGLE, "union"),
-    "partial": ("text",),
+    "partial": ("text", "uuid"),
     "pseudonym": _SINGLE,
-    "year": ("text", "date", "timestamp"),
-    "truncate": ("date", "timestamp"),
+    "year": ("text", *_DATED),
+    "truncate": _DATED,
     "region": ("text",),
     "bucket": ("integer", "decimal", "fraction"),
     "round": ("integer", "decimal"),

@@ -4,6 +4,9 @@
 |---|---|
 | date | `"2026-12-31"` |
 | timestamp-millis, -micros | `"2026-12-31T08:00:00.000Z"`, three or six digits, always UTC |
+| local-timestamp-millis, -micros | `"2026-12-31T08:00:00.000"`, three or six digits, no zone |
+| time-millis, -micros | `"08:00:00.000"`, three or six digits |
+| uuid | `"123e4567-e89b-12d3-a456-426614174000"` |
 | decimal | a string with all its places, `"560.50"` |
 | bytes, fixed | a string, base64 (RFC 4648, padded) |
 | others | as they are; an integer keeps all its digits |
@@ -11,9 +14,10 @@
 
 from base64 import b64encode
 from collections.abc import Callable, Mapping
-from datetime import date, datetime
+from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any, Final
+from uuid import UUID
 
 from exchange.avro.kinds import Avro, Named, branches, kind, logical, resolve
 
@@ -58,23 +62,31 @@ def _record(avro: Mapping[str, Any], named: Named) -> Plain | None:
 
 def _union(options: list[Avro]) -> Plain:
     """By the type of the value; what a branch holds inside is made plain without its type."""
-    millis = all(logical(option) != "timestamp-micros" for option in options)
+    micros = any(logical(option).endswith("-micros") for option in options)
 
     def apply(value: Any) -> Any:  # noqa: ANN401  any value of the union
         if isinstance(value, dict):
             return {key: apply(one) for key, one in value.items()}
         if isinstance(value, list):
             return [apply(one) for one in value]
-        if isinstance(value, datetime):
-            return _moment(value, "milliseconds" if millis else "microseconds")
+        if isinstance(value, datetime | time):
+            return _clock(value, "microseconds" if micros or value.microsecond % 1000 else "milliseconds")
         made = _BY_TYPE.get(type(value))
         return value if made is None else made(value)
 
     return apply
 
 
-def _moment(value: datetime, precision: str) -> str:
-    return value.replace(tzinfo=None).isoformat(timespec=precision) + "Z"
+def _clock(value: datetime | time, precision: str) -> str:
+    return value.replace(tzinfo=None).isoformat(timespec=precision) + ("" if value.tzinfo is None else "Z")
+
+
+def _to_millis(value: datetime | time) -> str:
+    return _clock(value, "milliseconds")
+
+
+def _to_micros(value: datetime | time) -> str:
+    return _clock(value, "microseconds")
 
 
 def _decimal(value: Decimal) -> str:
@@ -85,11 +97,16 @@ def _base64(value: bytes) -> str:
     return b64encode(value).decode("ascii")
 
 
-_BY_TYPE: Final[Mapping[type, Plain]] = {date: date.isoformat, Decimal: _decimal, bytes: _base64}
+_BY_TYPE: Final[Mapping[type, Plain]] = {date: date.isoformat, Decimal: _decimal, bytes: _base64, UUID: str}
 _LEAVES: Final[Mapping[str, Plain]] = {
     "date": date.isoformat,
-    "timestamp-millis": lambda value: _moment(value, "milliseconds"),
-    "timestamp-micros": lambda value: _moment(value, "microseconds"),
+    "time-millis": _to_millis,
+    "time-micros": _to_micros,
+    "timestamp-millis": _to_millis,
+    "timestamp-micros": _to_micros,
+    "local-timestamp-millis": _to_millis,
+    "local-timestamp-micros": _to_micros,
+    "uuid": str,
     "decimal": _decimal,
     "bytes": _base64,
     "fixed": _base64,

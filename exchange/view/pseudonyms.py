@@ -14,10 +14,11 @@ _REMEMBERED: Final = 20_000
 def pseudonym(leaf: Leaf, key: bytes) -> Callable[[Any], str]:
     """The mask for this leaf: over the UTF-8 of a string, over the Avro binary of any other type.
 
+    A uuid is its canonical text.
     `key` has one of `KEY_BYTES`. The pseudonyms of the last values are remembered, since the same subjects come
     again and again in a batch; the memory ends with the compiled view.
     """
-    to_bytes = str.encode if kind(leaf.type) == "string" else _avro_bytes(leaf)
+    to_bytes = _utf8 if kind(leaf.type) == "string" else _avro_bytes(leaf)
     cmac, known = cmac_of(key), dict[Any, str]()
     if kind(leaf.type) in ("float", "double"):  # 0.0 and -0.0 are one key of a dict, and two values
         return lambda value: cmac(to_bytes(value)).hex()
@@ -46,6 +47,10 @@ def cmac_of(key: bytes) -> Callable[[bytes], bytes]:
         return state.finalize()
 
     return tag
+
+
+def _utf8(text: object) -> bytes:
+    return str(text).encode()
 
 
 def _avro_bytes(leaf: Leaf) -> Callable[[Any], bytes]:

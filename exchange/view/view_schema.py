@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from exchange.avro.kinds import Avro, kind, resolve
+from exchange.avro.kinds import Avro, kind, logical, resolve
 from exchange.avro.schema import Schema, from_document
 from exchange.errors import Invalid
 from exchange.names import canonical
 from exchange.plan import Plan
 from exchange.plan.shapes import shown
-from exchange.view.masks import type_of
+from exchange.view.masks import REDACTABLE, type_of
 from exchange.view.paths import Shown
 
 _NULL_FIRST: Final = ("null", "verdict")  # these can be null whatever the field was
@@ -77,6 +77,13 @@ def _leaves(part: Shown) -> list[Shown]:
     return [leaf for one in inner for leaf in _leaves(one)]
 
 
+def _readable(avro: Avro) -> Avro:
+    """The type without a decimal that does not fit it: we ignore it as Avro demands, other readers stop at it."""
+    if not isinstance(avro, Mapping) or avro.get("logicalType") != "decimal" or logical(avro):
+        return avro
+    return {key: value for key, value in avro.items() if key not in ("logicalType", "precision", "scale")}
+
+
 def _is_namespace(dataset: str) -> bool:
     return dataset.isascii() and all(word.isidentifier() for word in dataset.split("."))
 
@@ -113,7 +120,7 @@ class _Namer:
 
     def _leaf(self, part: Shown) -> Avro:
         name, found = part.mask["kind"], type_of(part.leaf) if part.leaf is not None else ""
-        if name in _NULL_FIRST or (name == "redact" and found not in ("text", "enum")):
+        if name in _NULL_FIRST or (name == "redact" and found not in REDACTABLE):
             inner = "boolean" if name == "verdict" else self._copy(part.definition)
             return ["null", *(inner if isinstance(inner, list) else [inner])]
         if name in _TEXT:
@@ -141,13 +148,13 @@ class _Namer:
                 entries = [{"name": entry["name"], "type": self._copy(entry["type"])} for entry in avro["fields"]]
                 return self._define(avro["name"], {"type": "record", **_doc(avro), "fields": entries})
             case "enum" | "fixed":
-                plain = {key: value for key, value in avro.items() if key not in ("name", "aliases")}
+                plain = {key: value for key, value in _readable(avro).items() if key not in ("name", "aliases")}
                 return self._define(avro["name"], plain)
             case "array" | "map" as word:
                 key = "items" if word == "array" else "values"
                 return {"type": word, key: self._copy(avro[key])}
             case _:
-                return avro
+                return _readable(avro)
 
     def _define(self, name: str, shape: dict[str, Any]) -> Avro:
         """The definition under a free name, or the name of an equal one."""

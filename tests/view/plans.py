@@ -2,9 +2,10 @@
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, time
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from hypothesis import strategies as st
 
@@ -80,7 +81,9 @@ def _masks(leaf: Leaf, schema: Schema, records: Sequence[Mapping[str, Any]]) -> 
         found.append(
             st.sampled_from([{"kind": "region", "level": level} for level in ("province", "county", "village")])
         )
-    if word in ("date", "timestamp-millis", "timestamp-micros"):
+    if word == "uuid":
+        found.append(st.fixed_dictionaries({"kind": st.just("partial"), "first": small, "last": small}))
+    if word == "date" or "timestamp" in word:
         units = ["month", "quarter", "year", "day", *(["hour"] if word != "date" else [])]
         found.append(st.sampled_from([{"kind": "year"}, *({"kind": "truncate", "unit": unit} for unit in units)]))
     if word in ("int", "long", "float", "double", "decimal"):
@@ -127,7 +130,7 @@ def _constants(leaf: Leaf, schema: Schema, records: Sequence[Mapping[str, Any]])
     types = leaf.type if isinstance(leaf.type, list) else [leaf.type]
     scalars = [one for one in types if kind(one) not in ("array", "map", "record")]
     unlike: list[Any] = [True, 7]
-    if {logical(one) or kind(one) for one in types} <= {"int", "long", "boolean", "string", "enum"}:
+    if {logical(one) or kind(one) for one in types} <= {"int", "long", "boolean", "string", "enum", "uuid"}:
         unlike.append("431126")  # where a string could be meant as a date or number it must be one
     own = [_own(record, leaf.path) for record in records]
     written = [_written(value) for value in own if value is not None and not isinstance(value, list | dict)]
@@ -144,10 +147,10 @@ def _own(record: Mapping[str, Any], path: str) -> Any:
 
 def _written(value: Any) -> Any:
     """A value as a plan writes it."""
-    if isinstance(value, datetime):
+    if isinstance(value, date | time):  # a datetime is a date too
         return value.isoformat()
-    if isinstance(value, date):
-        return value.isoformat()
+    if isinstance(value, UUID):
+        return str(value)
     if isinstance(value, bytes):
         return b64encode(value).decode()
     if isinstance(value, float):

@@ -6,11 +6,12 @@ It knows the schema as JSON in normal form, records as dicts, and takes all the 
 import base64
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
+from uuid import UUID
 
 import fastavro
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -70,7 +71,8 @@ def truth(
             return _at(record, node["path"]) is None
         case "prefix":
             value = _at(record, node["path"])
-            return value[: len(node["value"])] == node["value"] if isinstance(value, str) else None
+            text = str(value) if isinstance(value, UUID) else value
+            return text[: len(node["value"])] == node["value"] if isinstance(text, str) else None
         case "in":
             value = _at(record, node["path"])
             found = [compare(value, "eq", one) for one in node["values"]]
@@ -105,18 +107,31 @@ def _pair(value: Any, constant: Any) -> tuple[Any, Any]:
         return Fraction(value), Fraction(constant)
     if not isinstance(constant, str):
         raise TypeError
+    if isinstance(value, date | time):
+        return _when(value, constant)
     if isinstance(value, str):
         return [ord(character) for character in value], [ord(character) for character in constant]
-    if isinstance(value, datetime):
-        moment = datetime.fromisoformat(constant)
-        if moment.tzinfo is None:
-            raise ValueError
-        return value, moment
-    if isinstance(value, date):
-        return value.toordinal(), date.fromisoformat(constant).toordinal()
+    if isinstance(value, UUID):
+        same = len(constant) == 36 and _hex(constant)
+        return _pair(str(value), str(UUID(constant)) if same else constant)
     if isinstance(value, bytes):
         return list(value), list(base64.b64decode(constant, validate=True))
     raise TypeError
+
+
+def _when(value: date | time, constant: str) -> tuple[Any, Any]:
+    if isinstance(value, time):
+        return value, time.fromisoformat(constant)
+    if isinstance(value, datetime):
+        moment = datetime.fromisoformat(constant)
+        if (moment.tzinfo is None) is not (value.tzinfo is None):
+            raise ValueError
+        return value, moment
+    return value.toordinal(), date.fromisoformat(constant).toordinal()
+
+
+def _hex(text: str) -> bool:
+    return [len(part) for part in text.split("-")] == [8, 4, 4, 4, 12] and not text.strip("0123456789abcdefABCDEF-")
 
 
 def _at(record: Mapping[str, Any], path: str) -> Any:
@@ -188,9 +203,9 @@ def _result(value: Any, avro: Any, word: str, mask: Mapping[str, Any], keys: Map
         case "keep":
             return value
         case "partial":
-            return partial(value, mask["first"], mask["last"])
+            return partial(str(value), mask["first"], mask["last"])
         case "pseudonym":
-            return cmac(keys[mask["scope"]], value.encode() if word == "string" else binary(avro, value)).hex()
+            return cmac(keys[mask["scope"]], str(value).encode() if word == "string" else binary(avro, value)).hex()
         case "year":
             return year(value)
         case "truncate":
@@ -214,17 +229,18 @@ def partial(text: str, first: int, last: int) -> str:
 
 
 def year(value: Any) -> int:
-    """Of a date or a timestamp in UTC+8."""
-    return value.astimezone(EAST_8).year if isinstance(value, datetime) else value.year
+    """Of a date, of a timestamp in UTC+8, of a local timestamp as its clock says."""
+    return value.astimezone(EAST_8).year if isinstance(value, datetime) and value.tzinfo else value.year
 
 
 def truncate(value: Any, unit: str) -> Any:
     """The first instant, in UTC+8 for timestamps."""
     if isinstance(value, datetime):
-        local = value.astimezone(EAST_8)
+        local = value.astimezone(EAST_8) if value.tzinfo else value
         hour = local.hour if unit == "hour" else 0
         day = truncate(local.date(), "day" if unit == "hour" else unit)
-        return datetime(day.year, day.month, day.day, hour, tzinfo=EAST_8).astimezone(UTC)
+        first = datetime(day.year, day.month, day.day, hour, tzinfo=local.tzinfo)
+        return first.astimezone(UTC) if value.tzinfo else first
     firsts = {"day": value.day, "month": 1, "quarter": 1, "year": 1}
     months = {"day": value.month, "month": value.month, "quarter": (1, 4, 7, 10)[(value.month - 1) // 3], "year": 1}
     return date(value.year, months[unit], firsts[unit])
@@ -245,7 +261,7 @@ def rounded(value: Any, avro: Any, word: str, to: int | str) -> Any:
     """The nearest multiple, half to even, that the type can hold."""
     with localcontext(prec=200):
         times = (Decimal(value) / Decimal(to)).quantize(Decimal(1), ROUND_HALF_EVEN)
-        if word in ("int", "long") and "logicalType" not in avro:
+        if word in ("int", "long"):
             low, high = (-(2**31), 2**31 - 1) if word == "int" else (-(2**63), 2**63 - 1)
             held = [n * int(to) for n in range(int(times) - 1, int(times) + 2) if low <= n * int(to) <= high]
             return min(held, key=lambda one: (abs(one - int(times) * int(to)), one))

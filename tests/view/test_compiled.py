@@ -1,6 +1,7 @@
 """A compiled view: batches, versions of the schema, arrays and maps, records that are withheld."""
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -106,6 +107,16 @@ def test_subjects_are_asked_for_only_where_members_are() -> None:
     assert get({"id_number": "x", "n": 1}) == "x"
     with pytest.raises(Invalid, match="view_subject_unusable"):
         subject_getter(wrong, schema)
+
+
+def test_a_subject_may_be_a_uuid() -> None:
+    """Its canonical text is the subject's id."""
+    schema = schema_of(("id_number", ["null", {"type": "string", "logicalType": "uuid"}]), ("n", "int"))
+    plan = Plan.from_document(plan_document([field("n")], {"op": "member", "set": MEMBERS_NAME}), draft=True)
+    get = subject_getter(plan, schema)
+    assert get is not None
+    assert get({"id_number": UUID(int=7), "n": 1}) == str(UUID(int=7))
+    assert get({"id_number": None, "n": 1}) is None
 
 
 def test_pseudonyms_are_the_same_in_and_across_batches() -> None:

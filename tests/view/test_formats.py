@@ -4,9 +4,10 @@ import csv
 import io
 import json
 import sys
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import fastavro
 import pytest
@@ -34,6 +35,14 @@ TYPES: dict[str, Any] = {
     "e": {"type": "enum", "name": "E", "symbols": ["A", "B"]},
     "home": ["null", {"type": "record", "name": "H", "fields": [{"name": "town", "type": "string"}]}],
     "days": {"type": "array", "items": ["null", {"type": "int", "logicalType": "date"}]},
+    "hour": {"type": "int", "logicalType": "time-millis"},
+    "tick": ["null", {"type": "long", "logicalType": "time-micros"}],
+    "there": {"type": "long", "logicalType": "local-timestamp-millis"},
+    "there_us": ["null", {"type": "long", "logicalType": "local-timestamp-micros"}],
+    "key": {"type": "string", "logicalType": "uuid"},
+    "keys": {"type": "array", "items": ["null", {"type": "string", "logicalType": "uuid"}]},
+    "nanos": {"type": "long", "logicalType": "timestamp-nanos"},
+    "wide": {"type": "bytes", "logicalType": "decimal", "precision": 64, "scale": 1},
     "m": {"type": "map", "values": {"type": "bytes", "logicalType": "decimal", "precision": 4, "scale": 1}},
     "u": ["null", "string", "bytes", {"type": "array", "items": {"type": "int", "logicalType": "date"}}],
 }
@@ -51,11 +60,20 @@ VALUE: dict[str, Any] = {
     "e": "A",
     "home": {"town": "湾井镇"},
     "days": [None, date(2026, 3, 2)],
+    "hour": time(8, 30),
+    "tick": time(8, 30, 0, 5),
+    "there": datetime(2026, 3, 1, 8),  # noqa: DTZ001  a local timestamp has no zone
+    "there_us": datetime(2026, 3, 1, 8, 0, 0, 5),  # noqa: DTZ001  as above
+    "key": UUID(int=7),
+    "keys": [UUID(int=8), None],
+    "nanos": -7,
+    "wide": Decimal("9" * 63 + ".5"),
     "m": {"k": Decimal("1.0")},
     "u": [date(2026, 3, 3)],
 }
 EMPTY: dict[str, Any] = {
-    **VALUE, "name": "", "n": None, "ok": False, "us": None, "home": None, "days": [], "m": {}, "u": None,
+    **VALUE, "name": "", "n": None, "ok": False, "us": None, "tick": None, "there_us": None,
+    "home": None, "days": [], "m": {}, "u": None,
 }  # fmt: skip
 PLAIN: dict[str, Any] = {
     **VALUE,
@@ -66,6 +84,13 @@ PLAIN: dict[str, Any] = {
     "raw": "AP8=",
     "fix": "YWI=",
     "days": [None, "2026-03-02"],
+    "hour": "08:30:00.000",
+    "tick": "08:30:00.000005",
+    "there": "2026-03-01T08:00:00.000",
+    "there_us": "2026-03-01T08:00:00.000005",
+    "key": "00000000-0000-0000-0000-000000000007",
+    "keys": ["00000000-0000-0000-0000-000000000008", None],
+    "wide": "9" * 63 + ".5",
     "m": {"k": "1.0"},
     "u": ["2026-03-03"],
 }
@@ -108,14 +133,31 @@ def test_json_lines() -> None:
     assert end == ""
 
 
+def test_times_inside_a_union_lose_nothing() -> None:
+    """Microseconds are written out wherever there are some, also in an array inside a union."""
+    ticks = {"type": "array", "items": {"type": "long", "logicalType": "timestamp-micros"}}
+    view = view_of(
+        {"u": [{"type": "string", "logicalType": "uuid"}, {"type": "int", "logicalType": "time-millis"}, ticks]}
+    )
+    values = [UUID(int=7), time(8, 30), [datetime(2026, 3, 1, 0, 0, 0, 5, tzinfo=UTC)]]
+    lines = encode(view, [{"u": value} for value in values], "jsonl").decode().splitlines()
+    assert [json.loads(line)["u"] for line in lines] == [
+        str(UUID(int=7)),
+        "08:30:00.000",
+        ["2026-03-01T00:00:00.000005Z"],
+    ]
+
+
 def test_csv() -> None:
     """A header of paths, RFC 4180, a nested record by leaves, arrays and maps as JSON, null apart from empty text."""
     text = encode(VIEW, [VALUE, EMPTY], "csv").decode()
     rows = list(csv.reader(io.StringIO(text, newline="")))
-    assert rows[0] == [*list(TYPES)[:11], "home.town", "days", "m", "u"]
+    assert rows[0] == [*list(TYPES)[:11], "home.town", *list(TYPES)[12:]]
     assert rows[1][:4] == ["䶮\n", str(2**62 + 1), "-1.5", "true"]
     assert rows[1][4:8] == [PLAIN["day"], PLAIN["ms"], PLAIN["us"], PLAIN["money"]]
-    assert rows[1][11:] == ["湾井镇", '[null, "2026-03-02"]', '{"k": "1.0"}', '["2026-03-03"]']
+    assert rows[1][11:13] == ["湾井镇", '[null, "2026-03-02"]']
+    assert rows[1][13:18] == [PLAIN[name] for name in ("hour", "tick", "there", "there_us", "key")]
+    assert rows[1][19:] == ["-7", PLAIN["wide"], '{"k": "1.0"}', '["2026-03-03"]']
     assert text.split("\r\n")[2].startswith('"",,-1.5,false,')
     assert not text.startswith("\ufeff")
 
@@ -139,10 +181,17 @@ def test_arrow() -> None:
     pa = pytest.importorskip("pyarrow")
     table = pa.ipc.open_stream(encode(VIEW, [VALUE, EMPTY], "arrow")).read_all()
     first, second = table.to_pylist()
-    assert {**first, "m": dict(first["m"])} == {**VALUE, "u": '["2026-03-03"]'}
-    assert {**second, "m": dict(second["m"])} == EMPTY
+    texts = {"key": PLAIN["key"], "keys": PLAIN["keys"]}
+    assert {**first, "m": dict(first["m"])} == {**VALUE, **texts, "u": '["2026-03-03"]'}
+    assert {**second, "m": dict(second["m"])} == {**EMPTY, **texts}
     assert table.schema.metadata[b"exchange.plan"].decode() == VIEW.plan.digest
-    assert table.schema.field("us").type == pa.timestamp("us", "UTC")
+    kinds = {name: table.schema.field(name).type for name in ("us", "there_us", "hour", "tick", "wide")}
+    assert kinds["us"] == pa.timestamp("us", "UTC")
+    assert kinds["there_us"] == pa.timestamp("us")
+    assert (kinds["hour"], kinds["tick"], kinds["wide"]) == (pa.time32("ms"), pa.time64("us"), pa.decimal256(64, 1))
+    huge = view_of({"d": {"type": "bytes", "logicalType": "decimal", "precision": 77}})
+    read = pa.ipc.open_stream(encode(huge, [{"d": Decimal("9" * 77)}], "arrow")).read_all()
+    assert read.to_pylist() == [{"d": "9" * 77}]
 
 
 def test_arrow_needs_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,9 @@
 """Masks: exact results, nulls, rare characters, and the types each is defined for."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -22,6 +23,10 @@ MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
 MICROS = {"type": "long", "logicalType": "timestamp-micros"}
 DATE = {"type": "int", "logicalType": "date"}
 MONEY = {"type": "bytes", "logicalType": "decimal", "precision": 4, "scale": 2}
+LOCAL = {"type": "long", "logicalType": "local-timestamp-micros"}
+TIME = {"type": "int", "logicalType": "time-millis"}
+UUID_TYPE = {"type": "string", "logicalType": "uuid"}
+SOME_UUID = UUID("123e4567-e89b-12d3-a456-42661417400a")
 SEX = {"type": "enum", "name": "Sex", "symbols": ["M", "F"]}
 
 
@@ -58,12 +63,18 @@ def test_partial_counts_code_points(text: str, first: int, last: int, expected: 
     assert masked("string", text, "partial", first=first, last=last) == expected
 
 
+def test_partial_of_a_uuid_is_of_its_text() -> None:
+    """The canonical text, whatever way it was written in."""
+    assert masked(UUID_TYPE, SOME_UUID, "partial", first=4, last=0) == "123e" + "*" * 32
+
+
 @pytest.mark.parametrize(
     ("avro", "value", "expected"),
     [
         (DATE, date(1980, 12, 31), 1980),
         (MILLIS, datetime(2025, 12, 31, 16, tzinfo=UTC), 2026),
         (MICROS, datetime(2025, 12, 31, 15, 59, 59, 999999, tzinfo=UTC), 2025),
+        (LOCAL, datetime(2025, 12, 31, 23, 59), 2025),  # noqa: DTZ001  a local timestamp has no zone
         (MILLIS, datetime(9999, 12, 31, 20, tzinfo=UTC), WITHHELD),
         (["null", MILLIS], datetime(9999, 12, 31, 20, tzinfo=UTC), None),
         ("string", "2026", 2026),
@@ -99,6 +110,9 @@ def test_year(avro: Any, value: Any, expected: Any) -> None:
         (MICROS, "month", datetime(2026, 5, 31, 20, tzinfo=UTC), datetime(2026, 5, 31, 16, tzinfo=UTC)),
         (MICROS, "quarter", datetime(2026, 5, 31, 20, tzinfo=UTC), datetime(2026, 3, 31, 16, tzinfo=UTC)),
         (MILLIS, "year", datetime(2025, 12, 31, 17, tzinfo=UTC), datetime(2025, 12, 31, 16, tzinfo=UTC)),
+        (LOCAL, "hour", datetime(2026, 5, 17, 3, 59), datetime(2026, 5, 17, 3)),  # noqa: DTZ001  local
+        (LOCAL, "day", datetime(2026, 5, 17, 20, 30), datetime(2026, 5, 17)),  # noqa: DTZ001  local
+        (LOCAL, "year", datetime(1, 5, 1, 8), datetime(1, 1, 1)),  # noqa: DTZ001  local
         (MILLIS, "year", datetime(1, 1, 1, tzinfo=UTC), WITHHELD),
         (["null", DATE], "year", None, None),
     ],
@@ -182,6 +196,10 @@ def test_round_is_half_to_even(avro: Any, value: Any, to: Any, expected: Any) ->
         ("boolean", True, "eq", True, True),
         ("boolean", True, "gt", False, None),
         (DATE, date(2026, 1, 1), "lt", "2026-01-02", True),
+        (LOCAL, datetime(2026, 1, 1), "lt", "2026-01-01T00:00:00.000001", True),  # noqa: DTZ001  local
+        (TIME, time(8, 30), "ge", "08:30:00", True),
+        (UUID_TYPE, SOME_UUID, "eq", str(SOME_UUID), True),
+        (UUID_TYPE, SOME_UUID, "eq", 5, None),
         (SEX, "M", "eq", "M", True),
         (["null", "long", "string"], "x", "eq", 5, None),
         (["null", "long", "string"], 5, "eq", 5, True),
@@ -202,6 +220,10 @@ def test_verdict_is_three_valued(avro: Any, value: Any, op: str, constant: Any, 
         ("int", 5, None),
         (["null", "int"], None, None),
         ("boolean", True, None),
+        (UUID_TYPE, SOME_UUID, "***"),
+        (["null", UUID_TYPE], None, "***"),
+        (TIME, time(8, 30), None),
+        (LOCAL, datetime(2026, 1, 1), None),  # noqa: DTZ001  local
         (["null", "int", "string"], "x", None),
     ],
 )
@@ -260,6 +282,9 @@ def test_cmac_gives_the_vectors_of_rfc_4493(message: bytes, expected: str) -> No
         (["null", "string"], "x", b"x"),
         ({"type": "fixed", "name": "F", "size": 2}, b"ab", b"ab"),
         (MONEY, Decimal("1.00"), b"\x02\x64"),
+        (UUID_TYPE, SOME_UUID, str(SOME_UUID).encode()),
+        (TIME, time(0, 0, 0, 1000), b"\x02"),
+        (LOCAL, datetime(1970, 1, 1, 0, 0, 0, 1), b"\x02"),  # noqa: DTZ001  local
     ],
 )
 def test_pseudonyms_are_over_utf8_or_avro_binary(avro: Any, value: Any, message: bytes) -> None:
@@ -278,7 +303,8 @@ def test_pseudonyms_of_zero_and_minus_zero_differ() -> None:
 def _fitting() -> list[tuple[str, str, str, bool]]:
     """Every mask on every type, and whether it is defined there."""
     words = {"s": "text", "e": "enum", "i": "integer", "f": "fraction", "d": "decimal", "b": "boolean"}
-    words |= {"day": "date", "at": "timestamp", "raw": "bytes", "fix": "bytes", "u": "union"}
+    words |= {"day": "date", "at": "timestamp", "raw": "bytes", "fix": "bytes", "u": "union", "nanos": "integer"}
+    words |= {"there": "local-timestamp", "hour": "time", "uuid": "uuid"}
     masks = [
         "keep",
         "null",
@@ -293,10 +319,10 @@ def _fitting() -> list[tuple[str, str, str, bool]]:
         "verdict",
     ]
     defined = {
-        "partial": {"text"},
+        "partial": {"text", "uuid"},
         "pseudonym": set(words.values()) - {"union"},
-        "year": {"text", "date", "timestamp"},
-        "truncate": {"date", "timestamp"},
+        "year": {"text", "date", "timestamp", "local-timestamp"},
+        "truncate": {"date", "timestamp", "local-timestamp"},
         "region": {"text"},
         "bucket": {"integer", "decimal", "fraction"},
         "round": {"integer", "decimal"},

@@ -1,8 +1,9 @@
 """Row conditions: the closed tree, its three values, its types."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -22,8 +23,13 @@ TYPES: dict[str, Any] = {
     "b": "boolean",
     "day": {"type": "int", "logicalType": "date"},
     "at": {"type": "long", "logicalType": "timestamp-micros"},
+    "there": {"type": "long", "logicalType": "local-timestamp-millis"},
+    "hour": {"type": "int", "logicalType": "time-millis"},
+    "uuid": {"type": "string", "logicalType": "uuid"},
+    "nanos": {"type": "long", "logicalType": "timestamp-nanos"},
     "raw": "bytes",
     "fix": {"type": "fixed", "name": "F", "size": 2},
+    "u2": ["null", {"type": "string", "logicalType": "uuid"}, {"type": "long", "logicalType": "time-micros"}],
     "u": ["null", "long", "string"],
     "rec": ["null", {"type": "record", "name": "R", "fields": [{"name": "x", "type": "int"}]}],
     "many": {"type": "array", "items": "int"},
@@ -43,6 +49,11 @@ RECORD: dict[str, Any] = {
     "b": True,
     "day": date(2026, 3, 1),
     "at": datetime(2026, 3, 1, 0, 0, 0, 5, tzinfo=UTC),
+    "there": datetime(2026, 3, 1, 8, 0),  # noqa: DTZ001  a local timestamp has no zone
+    "hour": time(8, 30),
+    "uuid": UUID("123e4567-e89b-12d3-a456-42661417400a"),
+    "nanos": 7,
+    "u2": UUID(int=7),
     "raw": b"\x00\xff",
     "fix": b"ab",
     "u": "7",
@@ -98,6 +109,20 @@ def test_and_or_not_follow_kleene(left: bool | None, right: bool | None) -> None
         ("at", "gt", "2026-03-01T00:00:00Z", True),
         ("at", "eq", "2026-03-01T08:00:00.000005+08:00", True),
         ("at", "lt", "2026-02-28T20:00-05:00", True),
+        ("there", "eq", "2026-03-01T08:00", True),
+        ("there", "lt", "2026-03-01T08:00:00.001", True),
+        ("there", "ge", "2026-03-01T08:00:00.001", False),
+        ("hour", "eq", "08:30", True),
+        ("hour", "gt", "08:29:59.999999", True),
+        ("hour", "lt", "08:30:00", False),
+        ("uuid", "eq", "123e4567-e89b-12d3-a456-42661417400a", True),
+        ("uuid", "ne", "123E4567-E89B-12D3-A456-42661417400A", False),
+        ("uuid", "lt", "2", True),
+        ("uuid", "gt", "123e4567", True),
+        ("uuid", "eq", "none", False),
+        ("nanos", "eq", 7, True),
+        ("u2", "eq", "00000000-0000-0000-0000-000000000007", True),
+        ("u2", "lt", "08:30:00", True),  # the uuid's text: no branch but the value's own is asked
         ("raw", "eq", "AP8=", True),
         ("fix", "lt", "YWM=", True),
         ("u", "eq", "7", True),
@@ -123,6 +148,10 @@ def test_values_compare_by_their_type(path: str, op: str, value: Any, expected: 
         ("b", 1),
         ("day", 20513),
         ("at", 0),
+        ("there", 0),
+        ("hour", 30600000),
+        ("uuid", 5),
+        ("nanos", "2026-03-01T00:00:00Z"),
         ("raw", 1),
         ("l", 1),
         ("ns", "x"),
@@ -163,6 +192,12 @@ def test_unlike_comparisons_are_told() -> None:
         ("at", "2026-03-01"),
         ("at", "2026-03-01T00:00:00"),
         ("at", "2026-03-01T00:00:00.1234567Z"),
+        ("there", "2026-03-01T00:00:00Z"),
+        ("there", "2026-03-01T00:00:00+08:00"),
+        ("there", "2026-03-01"),
+        ("hour", "8:30"),
+        ("hour", "24:00"),
+        ("hour", "08:30Z"),
         ("raw", "%%%"),
         ("at", "2026-03-01T25:00:00Z"),
         ("raw", "AP8"),
@@ -183,17 +218,22 @@ def test_in_is_several_equalities() -> None:
     assert holds({"op": "in", "path": "i", "values": []}) is False
     assert holds({"op": "in", "path": "l", "values": []}) is None
     assert holds({"op": "in", "path": "f", "values": ["0.5", 1]}, f=0.5) is True
+    assert holds({"op": "in", "path": "uuid", "values": ["x", "123E4567-E89B-12D3-A456-42661417400A"]}) is True
+    assert holds({"op": "in", "path": "uuid", "values": ["x", 5]}) is None
+    assert holds({"op": "in", "path": "hour", "values": ["08:30"]}) is True
     assert holds({"op": "in", "path": "u", "values": [1, "7"]}) is True
     assert holds({"op": "in", "path": "u", "values": [1, 2]}) is None
 
 
 def test_prefix_is_of_text() -> None:
-    """Text and symbols have prefixes; a null or any other type is unknown."""
+    """Text, symbols and UUIDs have prefixes; a null or any other type is unknown."""
     assert holds({"op": "prefix", "path": "s", "value": "𠮷"}) is True
     assert holds({"op": "prefix", "path": "s", "value": "b"}) is False
     assert holds({"op": "prefix", "path": "e", "value": "B"}) is True
     assert holds({"op": "prefix", "path": "ns", "value": ""}) is None
     assert holds({"op": "prefix", "path": "i", "value": "5"}) is None
+    assert holds({"op": "prefix", "path": "uuid", "value": "123e"}) is True
+    assert holds({"op": "prefix", "path": "uuid", "value": "123E"}) is False
 
 
 def test_null_is_never_unknown() -> None:

@@ -145,6 +145,18 @@ def test_an_inner_type_may_bear_the_records_name() -> None:
     assert document["fields"][0]["type"]["name"] == "ps.hukou_person.view.T_2"
 
 
+def test_logical_types_stay_but_for_decimals_that_do_not_fit() -> None:
+    """What we ignore may mean something to the consumer; a decimal of no precision stops other readers."""
+    nanos = {"type": "long", "logicalType": "timestamp-nanos"}
+    broken = {"type": "bytes", "logicalType": "decimal", "precision": 3, "scale": 4}
+    entries = [{"name": "at", "type": nanos}, {"name": "sum", "type": ["null", broken]}]
+    schema = from_document({"type": "record", "name": "T", "fields": entries})
+    plan = Plan.from_document(plan_document([field("at"), field("sum")]), draft=True)
+    document = compile_view(plan, schema, writers={}, keys={}, sets={}).schema.document
+    assert [entry["type"] for entry in document["fields"]] == [nanos, ["null", {"type": "bytes"}]]
+    assert fastavro.parse_schema(json.loads(json.dumps(document)))
+
+
 def test_the_view_of_another_plan_has_another_fingerprint() -> None:
     """The plan's digest is part of the schema."""
     assert view(field("id")).fingerprint == view(field("id")).fingerprint
