@@ -10,6 +10,8 @@ active; the dataset `hrss.pension_account` with five records and one dead letter
 the site; the agreement `agr-1` (read and look up, case-bound) and the case `case-1` with two of the five persons.
 All of it through the command line, in this process; the persons are made up.
 
+(This module is loaded before any test, so it imports the exchange late.)
+
 `site` (a copy of one's own) and `made` (the one that is copied: look, do not touch) are fixtures, known to all tests.
 """
 
@@ -25,13 +27,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from unittest import mock
 
 import pytest
 
-from exchange.cli.main import main
-from exchange.wiring import Exchange, open_exchange, standing
+if TYPE_CHECKING:
+    from exchange.wiring import Exchange
 
 DATASET: Final = "hrss.pension_account"
 PURPOSE: Final = "dibao.initial_check"
@@ -156,8 +158,10 @@ class Site:
         return Ran(done.returncode, done.stdout, done.stderr)
 
     @contextmanager
-    def opened(self, environment: Mapping[str, str] | None = None) -> Iterator[Exchange]:
+    def opened(self, environment: Mapping[str, str] | None = None) -> Iterator["Exchange"]:
         """The site's parts, for what no command does."""
+        from exchange.wiring import open_exchange
+
         with open_exchange(self.root, "test", environment or {}, time.time_ns, os.urandom) as exchange:
             yield exchange
 
@@ -194,6 +198,8 @@ def row(person: str, fen: int, status: str = "领取待遇") -> str:
 
 def run(words: Sequence[str], environment: Mapping[str, str], stdin: str | bytes = b"", later_ns: int = 0) -> Ran:
     """Runs `exchange WORDS` in this process: streams and environment are its own, the clock may be moved on."""
+    from exchange.cli.main import main
+
     given = stdin.encode() if isinstance(stdin, str) else stdin
     out, err = io.BytesIO(), io.BytesIO()
     streams = [io.TextIOWrapper(io.BytesIO(given), "utf-8"), io.TextIOWrapper(out), io.TextIOWrapper(err)]
@@ -236,6 +242,8 @@ def terms(**changes: Any) -> dict[str, Any]:
 
 def build(folder: Path) -> Site:
     """Makes the small exchange in an empty folder, step by step, each of which must succeed."""
+    from exchange.wiring import standing
+
     site = Site(folder)
     _founded(site)
     contract = site.root / "schemas" / "ny.renshe" / DATASET
