@@ -1,4 +1,7 @@
-"""The composition root: settings → engines by URL → one exchange. Engines are named here and nowhere else."""
+"""The composition root: settings → engines by URL → one exchange. Engines are named here and nowhere else.
+
+Every command is a process of its own, so what only some of them need is imported where they need it.
+"""
 
 import hmac
 import shutil
@@ -10,20 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from exchange.access import Gateway, Parts
 from exchange.audit.embedded import EmbeddedAuditStore
 from exchange.audit.entries import make
 from exchange.audit.log import AuditLog, create
 from exchange.audit.note import check_origin, open_checkpoint
-from exchange.audit.runs import GatewayRuns
-from exchange.audit.subjects import Sighting, SubjectIndex
-from exchange.audit.tiles import included
-from exchange.avro.records import Codec
-from exchange.avro.schema import from_document
-from exchange.contracts.check import Checker
-from exchange.contracts.contract import Contract
-from exchange.control.catalogue import DEAD_LETTER
-from exchange.control.commands import AddDepartment, Bootstrap
 from exchange.control.control import Control
 from exchange.control.database import check_revision, open_engine, upgrade
 from exchange.control.model import Dataset, Model, Principal
@@ -36,7 +29,6 @@ from exchange.log.seals import CommitMarks, SealStore
 from exchange.names import check
 from exchange.plan import Plan, Question
 from exchange.policy import Bundle, PolicyEngine
-from exchange.policy.decide import decide
 from exchange.publish import Published, PublishParts, PublishTarget, publish, recover, transactions
 from exchange.settings import Settings, new_settings, read_settings, write_settings
 from exchange.signing.keys import SigningKey, new_secret, new_signing_key, read_secret
@@ -46,13 +38,15 @@ from exchange.signing.tags import SubjectTagger
 from exchange.site import FOLDERS, VKEY, ledger, owned, seal_key
 from exchange.source import Adapter
 from exchange.state import StateStore
-from exchange.view.compiled import View, compile_view
-from exchange.view.rows import needed_sets
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from adapters.files.adapter import FilesAdapter
+    from exchange.access import Gateway
+    from exchange.audit.subjects import Sighting, SubjectIndex
+    from exchange.contracts.contract import Contract
+    from exchange.view.compiled import View
 
 _FIRST_TOKEN_NS: Final = 365 * 86_400 * 1_000_000_000
 _SECOND_NS: Final = 1_000_000_000
@@ -84,6 +78,8 @@ def make_site(
     Raises:
         Invalid: `site_exists`, or a malformed name: then nothing was made.
     """
+    from exchange.control.commands import AddDepartment, Bootstrap
+
     check("department", department, where="department")
     check("principal", principal, where="principal")
     settings = new_settings(root, {"name": name, "origin": origin or "exchange.invalid/" + random_bytes(8).hex()})
@@ -228,8 +224,11 @@ class Exchange:
         )
 
     @cached_property
-    def gateway(self) -> Gateway:
+    def gateway(self) -> "Gateway":
         """The ACCESS path, as one run of this process."""
+        from exchange.access import Gateway, Parts
+        from exchange.audit.runs import GatewayRuns
+
         runs = GatewayRuns(self.settings.path("data/gateway.json"), self.audit, self._now_ns)
         return Gateway(
             Parts(
@@ -258,6 +257,8 @@ class Exchange:
         Without one, or with one that fails, it is a refusal. All its epochs are the model's: what has changed since
         ends the plan.
         """
+        from exchange.policy.decide import decide
+
         with self._deciding:  # so that another thread's policy is not asked in its place
             self._load(model)
             plan = decide(self.engine, question, model.active_policy or "", model.epochs.get("policy", 0))
@@ -282,8 +283,11 @@ class Exchange:
                 return
             self._loaded = active
 
-    def view(self, plan: Plan, model: Model) -> View:
+    def view(self, plan: Plan, model: Model) -> "View":
         """A plan compiled for its dataset as it is in this model, with the schemas, keys and sets that it needs."""
+        from exchange.view.compiled import compile_view
+        from exchange.view.rows import needed_sets
+
         dataset = model.dataset(plan.dataset)
         schemas = {schema.fingerprint: schema for schema in self._contract(dataset).schemas}
         if not schemas.keys() >= {plan.schema, *(one.fingerprint for one in dataset.schemas)}:
@@ -297,11 +301,13 @@ class Exchange:
             sets={name: self.control.members(name) for name in needed_sets(plan.rows)},
         )
 
-    def contract(self, dataset: str) -> Contract:
+    def contract(self, dataset: str) -> "Contract":
         """The dataset's contract as it was accepted."""
         return self._contract(self.control.model().dataset(dataset))
 
-    def _contract(self, dataset: Dataset) -> Contract:
+    def _contract(self, dataset: Dataset) -> "Contract":
+        from exchange.contracts.contract import Contract
+
         return Contract.from_document(self.control.document(dataset.contract))
 
     def files_adapter(self, config: Path, files: Sequence[Path]) -> "tuple[FilesAdapter, str]":
@@ -327,6 +333,8 @@ class Exchange:
             self.refuse(who, "publish", Refused("not_the_owner", where=name, department=dataset.department), name)
         if not who.roles & {"department_system", "steward"}:
             self.refuse(who, "publish", Refused("role_required", where=name, roles="department_system, steward"), name)
+        from exchange.contracts.check import Checker
+
         contract = self.contract(name)
         partitions = self.log.topics().get(name) or self.settings.number("publish.partitions")
         target = PublishTarget(
@@ -349,6 +357,10 @@ class Exchange:
         dataset = self.control.model().dataset(name)
         if who.department != dataset.department:
             self.refuse(who, "dead_letters", Refused("not_the_owner", where=name, department=dataset.department), name)
+        from exchange.avro.records import Codec
+        from exchange.avro.schema import from_document
+        from exchange.control.catalogue import DEAD_LETTER
+
         codec, topic, position = Codec(from_document(DEAD_LETTER)), topic_of(name), 0
         until = self.publish_parts.marks.committed(topic, 0)
         while position < until:
@@ -372,13 +384,15 @@ class Exchange:
         raise refusal
 
     @cached_property
-    def subjects(self) -> SubjectIndex:
+    def subjects(self) -> "SubjectIndex":
         """The index that answers who saw a subject; brought up to date by whoever asks."""
+        from exchange.audit.subjects import SubjectIndex
+
         index = SubjectIndex(self.settings.path("data/subjects.db"))
         self._stack.callback(index.close)
         return index
 
-    def who_saw(self, who: Principal, tag: bytes) -> list[tuple[Sighting, bool]]:
+    def who_saw(self, who: Principal, tag: bytes) -> "list[tuple[Sighting, bool]]":
         """Every release and refusal that concerns a subject, each with whether its inclusion proof holds.
 
         The auditor's question is in a checkpoint before it is answered.
@@ -403,6 +417,8 @@ class Exchange:
         return [(one, self._proved(one.index, size, root)) for one in sightings]
 
     def _proved(self, index: int, size: int, root: bytes) -> bool:
+        from exchange.audit.tiles import included
+
         return included(leaf_hash(self.audit.leaf(index)), index, size, self.audit.proof(index, size), root)
 
     def _read_tags(

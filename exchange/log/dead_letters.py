@@ -6,11 +6,12 @@ dead letter is 16 zero bytes), so that anyone of the department may see them.
 
 from collections.abc import Callable
 from itertools import islice
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from exchange.avro.records import Codec
-from exchange.avro.schema import Schema
 from exchange.source import Rejected
+
+if TYPE_CHECKING:
+    from exchange.avro.schema import Schema
 
 NO_TAG: Final = bytes(16)
 _LONGEST: Final = 1_000  # of a text; and fields of the shape
@@ -21,11 +22,13 @@ def topic_of(dataset: str) -> str:
     return f"dead.{dataset}"
 
 
-def encoder(schema: Schema) -> Callable[[str, Rejected], bytes]:
+def encoder(schema: "Schema") -> Callable[[str, Rejected], bytes]:
     """Makes the Avro body of a dead letter from its source and it; what is overlong is cut, so that it always fits.
 
     The schema has the fields source, sequence, code, file, row, column (empty when it is not one) and shape.
     """
+    from exchange.avro.records import Codec
+
     codec = Codec(schema)
 
     def encode(source: str, rejected: Rejected) -> bytes:

@@ -14,10 +14,9 @@ import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from exchange.avro.schema import from_document
-from exchange.contracts.check import Checker
 from exchange.control.catalogue import DEAD_LETTER
 from exchange.envelope import Batch
 from exchange.errors import Invalid, Unavailable
@@ -28,6 +27,9 @@ from exchange.publish.commits import PublishParts, Range, commit, commit_behind,
 from exchange.signing.keys import SigningKey
 from exchange.signing.seals import rejected_leaf, seal, seal_leaves
 from exchange.source import Adapter, Rejected, SourceBatch
+
+if TYPE_CHECKING:  # every start recovers, and few publish
+    from exchange.contracts.check import Checker
 
 __all__ = ["PublishParts", "PublishTarget", "Published", "publish", "recover", "transactions"]
 
@@ -44,7 +46,7 @@ class PublishTarget:
 
     name: str
     department: str
-    checker: Checker
+    checker: "Checker"
     fingerprint: str
     schema_id: int
     dead_schema_id: int
