@@ -1,6 +1,7 @@
 """Which site a command works on, and who works: `--site` or EXCHANGE_SITE, `--token` or EXCHANGE_TOKEN."""
 
 import argparse
+import gc
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,12 +24,27 @@ def site_of(terminal: Terminal, parsed: argparse.Namespace) -> Path:
 @contextmanager
 def opened(terminal: Terminal, parsed: argparse.Namespace) -> "Iterator[Exchange]":
     """The site's exchange, owned by this process until the end of the block."""
-    from exchange.wiring import open_exchange
-
+    with _imports_uncollected():
+        from exchange.wiring import open_exchange
     command = f"exchange {parsed.command}"
     root = site_of(terminal, parsed)
     with open_exchange(root, command, terminal.environment, terminal.now_ns, secrets.token_bytes) as exchange:
         yield exchange
+
+
+@contextmanager
+def _imports_uncollected() -> Iterator[None]:
+    """What imports make stays until the process ends: the collector need not look at it again and again, which is a
+    quarter of what a short command costs.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def actor_of(exchange: "Exchange", terminal: Terminal, parsed: argparse.Namespace) -> "Principal":
