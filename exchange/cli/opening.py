@@ -3,6 +3,7 @@
 import argparse
 import gc
 import secrets
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,14 +38,15 @@ def _imports_uncollected() -> Iterator[None]:
     """What imports make stays until the process ends: the collector need not look at it again and again, which is a
     quarter of what a short command costs.
     """
-    collecting = gc.isenabled()
+    if "exchange.wiring" in sys.modules or not gc.isenabled():
+        yield
+        return
     gc.disable()
     try:
         yield
         gc.freeze()
     finally:
-        if collecting:
-            gc.enable()
+        gc.enable()
 
 
 def actor_of(exchange: "Exchange", terminal: Terminal, parsed: argparse.Namespace) -> "Principal":
