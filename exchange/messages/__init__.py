@@ -28,13 +28,33 @@ Language = Literal["zh", "en"]
 @cache
 def _catalogue(kind: str) -> Mapping[str, Mapping[str, str]]:
     entries: dict[str, Mapping[str, str]] = {}
-    for file in sorted(resources.files(__name__).iterdir(), key=lambda item: item.name):
-        if file.name.endswith(".toml"):
-            for key, entry in tomllib.loads(file.read_text("utf-8")).get(kind, {}).items():
-                if key in entries:
-                    raise LookupError(f"{kind}.{key} stands twice in the message catalogue, again in {file.name}")
-                entries[key] = entry
+    for name in _files():
+        for key, entry in _parsed(name).get(kind, {}).items():
+            if key in entries:
+                raise LookupError(f"{kind}.{key} stands twice in the message catalogue, again in {name}")
+            entries[key] = entry
     return entries
+
+
+@cache
+def _files() -> Mapping[str, str]:
+    """The catalogue's files by name, unparsed."""
+    files = sorted(resources.files(__name__).iterdir(), key=lambda item: item.name)
+    return {file.name: file.read_text("utf-8") for file in files if file.name.endswith(".toml")}
+
+
+@cache
+def _parsed(name: str) -> Mapping[str, Mapping[str, Mapping[str, str]]]:
+    return tomllib.loads(_files()[name])
+
+
+@cache
+def _entry(kind: str, key: str) -> Mapping[str, str]:
+    """One entry. A command needs sentences of two or three rooms: only their files are parsed."""
+    for name, content in _files().items():
+        if f"\n[{kind}.{key}]\n" in content:
+            return _parsed(name)[kind][key]
+    return _catalogue(kind)[key]
 
 
 def error_codes() -> Mapping[str, Mapping[str, str]]:
@@ -44,7 +64,7 @@ def error_codes() -> Mapping[str, Mapping[str, str]]:
 
 def describe(error: ExchangeError, language: Language) -> tuple[str, str]:
     """What happened (with its place) and what to do, for a person."""
-    entry = _catalogue("error")[error.code]
+    entry = _entry("error", error.code)
     what = entry[language].format_map(error.facts)
     if error.where:
         what = f"{error.where}{'：' if language == 'zh' else ': '}{what}"
@@ -53,7 +73,7 @@ def describe(error: ExchangeError, language: Language) -> tuple[str, str]:
 
 def text(key: str, language: Language, **facts: object) -> str:
     """The sentence `key`, its places filled."""
-    return _catalogue("text")[key][language].format_map(facts)
+    return _entry("text", key)[language].format_map(facts)
 
 
 def language_of(environment: Mapping[str, str]) -> Language:
