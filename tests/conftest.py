@@ -1,4 +1,4 @@
-"""What every test may use, and the check that no error code goes untested.
+"""What every test may use, how the tests are kept fast, and the check that no error code goes untested.
 
 Each error that our own code raises during the run is noted by its code. When the whole suite ran and passed, a code
 of the catalogue that no test has triggered fails the run. (Errors seen only in child processes do not count.)
@@ -6,18 +6,23 @@ of the catalogue that no test has triggered fails the run. (Errors seen only in 
 
 import json
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from exchange import errors, messages
+from tests import profiles
 
 pytest_plugins = ("tests.simulator",)  # the fixtures `site` and `made`
 
 ROOT = Path(__file__).resolve().parent.parent
 _TRIGGERED: set[str] = set()
+MEMORY = Path("/dev/shm")  # only where there is one
+ROOM = 2 * 1024**3
 QUICK = "not torture and not demo"  # what `make test` runs first: all but a few tests
 
 
@@ -34,10 +39,28 @@ def _note_codes() -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begins to watch what is raised."""
+    """Begins to watch what is raised; folders of tests go into memory where there is much of it.
+
+    Nothing is lost by it: what a disk keeps after a crash is the matter of the torture tests, by strace and SIGKILL.
+    `--basetemp=FOLDER` puts them elsewhere, and keeps them.
+    """
     _note_codes()
-    if not hasattr(config, "workerinput"):
-        config.stash[_SEEN] = set()
+    profiles.load()
+    # Compiled files are kept, whatever the caller's environment says: without them every process of the exchange that a
+    # test starts compiles it anew, which takes longer than most tests.
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    if hasattr(config, "workerinput"):
+        return
+    config.stash[_SEEN] = set()
+    if config.option.basetemp is None and _has_room(MEMORY):
+        folder = Path(tempfile.mkdtemp(prefix="exchange-tests-", dir=MEMORY))
+        config.option.basetemp = str(folder / "tests")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+def _has_room(folder: Path) -> bool:
+    return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > ROOM
 
 
 _SEEN = pytest.StashKey[set[str]]()

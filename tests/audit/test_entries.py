@@ -14,6 +14,7 @@ from exchange.audit.verify_rules import SCHEMA_OF_SCHEMAS
 from exchange.errors import Invalid, Tampered
 from exchange.names import canonical, digest
 from tests.audit.building import control, refusal, release
+from tests.profiles import examples
 
 SCHEMAS = {kind_of(kind).prefix: kind_of(kind).parsed for kind in KINDS}
 # Leaves are for ever: a prefix that changes here means that a kind's schema was edited. Add a kind, never edit one.
@@ -59,7 +60,7 @@ def _value(avro: Any, named: dict[str, int]) -> st.SearchStrategy[Any]:
     return st.integers(-(1 << bits), (1 << bits) - 1) if bits else st.binary(max_size=9)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.data(), st.sampled_from(KINDS))
 def test_what_is_encoded_is_decoded(data: st.DataObject, kind: str) -> None:
     """Every body that fits its kind comes back from its leaf, under the schema that the leaf names."""

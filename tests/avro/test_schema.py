@@ -16,6 +16,7 @@ from exchange.errors import Invalid
 from exchange.names import digest
 from tests.avro.outcome import outcome
 from tests.avro.strategies import documents
+from tests.profiles import examples
 
 PERSON: dict[str, Any] = {
     "type": "record",
@@ -100,7 +101,7 @@ def _wrapped(value: Any) -> Any:
     return {"type": value} if value in ("string", "long", "bytes") else value
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(documents(), st.randoms(use_true_random=False))
 def test_the_fingerprint_depends_on_the_meaning_only(document: dict[str, Any], chance: random.Random) -> None:
     """Key order, white space and the way of writing do not change it; reading the normal form gives it again."""
@@ -313,7 +314,7 @@ JSONS = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(JSONS)
 def test_any_json_is_a_schema_or_one_error(document: Any) -> None:
     """Hostile documents, in the place of a field's type or of the whole, never leak a foreign exception."""

@@ -19,6 +19,7 @@ from exchange.control.store import SqlEventStore, open_engine, upgrade
 from exchange.errors import Tampered, Unavailable
 from exchange.names import canonical, digest_bytes
 from tests.control.failing import fails
+from tests.profiles import examples
 
 
 @pytest.fixture(params=["sqlite"])
@@ -198,7 +199,7 @@ def test_writers_at_once_lose_no_event_and_readers_skip_none(again: Callable[[],
     assert seen == list(range(10))
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3)), max_size=8))
 def test_versions_are_those_of_a_list(store: EventStore, appends: list[tuple[str, int]]) -> None:
     """Against the plainest reference: an append goes through exactly when the version is the list's."""

@@ -16,6 +16,7 @@ from exchange.errors import Invalid
 from exchange.log import RecordLog
 from exchange.log.sqlite import SqliteRecordLog
 from tests.log.memory import folder_in_memory
+from tests.profiles import examples
 
 Open = Callable[[Path], RecordLog]
 ENGINES: dict[str, Open] = {"sqlite": lambda folder: SqliteRecordLog(folder / "records.db")}
@@ -232,7 +233,7 @@ Appends = list[list[tuple[int, int]]]  # appends of (partition, number of record
 
 
 @pytest.mark.parametrize("name", sorted(ENGINES))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(
     appends=st.lists(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 40)), max_size=4), max_size=6),
     limit=st.integers(1, 50),

@@ -15,6 +15,7 @@ from exchange.log.sqlite import SqliteRecordLog
 from exchange.state import Latest, StateStore, follow
 from exchange.state.sqlite import SqliteStateStore
 from tests.log.memory import folder_in_memory
+from tests.profiles import examples
 
 Open = Callable[[Path], StateStore]
 ENGINES: dict[str, Open] = {"sqlite": lambda folder: SqliteStateStore(folder / "state.db")}
@@ -115,7 +116,7 @@ def test_what_was_applied_is_there_after_opening_again(engine: Open, tmp_path: P
 
 
 @pytest.mark.parametrize("name", sorted(ENGINES))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(
     tags=st.lists(st.sampled_from(TAGS), min_size=1, max_size=30),
     cuts=st.lists(st.tuples(st.integers(0, 29), st.integers(1, 30)), max_size=6),

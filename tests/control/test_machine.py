@@ -29,6 +29,7 @@ from tests.control.town import (
     governed,
     terms,
 )
+from tests.profiles import examples
 
 PEOPLE = [AUTHORITY, SECOND_AUTHORITY, POLICE_STEWARD, CIVIL_SYSTEM, "a.first", "a.second"]
 ACTORS = st.sampled_from(PEOPLE)
@@ -197,4 +198,6 @@ def _shape(model: Model) -> tuple[int, int, int, int]:
 @pytest.mark.parametrize("machine", [Agreements, Policies])
 def test_every_reachable_state_keeps_the_rules(machine: type[RuleBasedStateMachine]) -> None:
     """Whatever anybody tries, in whatever order."""
-    run_state_machine_as_test(machine, settings=settings(max_examples=30, stateful_step_count=25, deadline=None))
+    run_state_machine_as_test(
+        machine, settings=settings(max_examples=examples(30), stateful_step_count=25, deadline=None)
+    )

@@ -1,7 +1,6 @@
 """The standing policies under OPA's own tools, and both engines against each other on random questions."""
 
 import json
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +17,7 @@ from exchange.policy.bundle import load_bundle
 from exchange.policy.decide import decide
 from exchange.policy.modules import BUILTINS
 from tests.policy.engines import HOUR, MEMBERS, NOW, POLICIES, REVISION, agreement, closing, maker, opa_path, question
-
-EXAMPLES: Final = int(os.environ.get("POLICY_EXAMPLES", "100"))
+from tests.profiles import examples
 
 
 def opa(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -149,7 +147,7 @@ def _engines() -> Iterator[tuple[PolicyEngine, PolicyEngine]]:
 
 
 @settings(
-    max_examples=EXAMPLES,
+    max_examples=examples(60),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )

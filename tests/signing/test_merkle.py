@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exchange.signing import merkle
+from tests.profiles import examples
 
 
 def defined_root(datas: list[bytes]) -> bytes:
@@ -60,7 +61,7 @@ def test_every_size_to_130_has_the_defined_root() -> None:
     assert all(merkle.root(hashes[:n]) == defined_root(datas[:n]) for n in range(131))
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.lists(st.binary(max_size=80), max_size=70))
 def test_root_is_the_defined_one(datas: list[bytes]) -> None:
     """For any leaves the root is the one of the RFC's recursive definition; the input is left alone."""

@@ -15,6 +15,7 @@ from exchange.errors import Tampered
 from exchange.signing import merkle
 from exchange.signing.keys import SigningKey, new_signing_key
 from exchange.signing.seals import Seal, rejected_leaf, seal, seal_leaf, seal_leaves, verify
+from tests.profiles import examples
 
 NAMES = st.text("ab/.", max_size=3)
 LEAVES = [seal_leaf("a.b", "s", n, "fp", b"value") for n in range(1, 6)]
@@ -38,7 +39,7 @@ def defined_leaf(dataset: str, source: str, sequence: int, fingerprint: str, val
     return sha256(b"\x00" + data).digest()
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(NAMES, NAMES, st.integers(0, 2**63 - 1), NAMES, st.binary(max_size=9))
 def test_a_leaf_is_the_defined_one(dataset: str, source: str, sequence: int, fp: str, value: bytes) -> None:
     """One by one and in bulk, a leaf is what the docstring says."""
@@ -50,7 +51,7 @@ def test_a_leaf_is_the_defined_one(dataset: str, source: str, sequence: int, fp:
 EVENTS = st.tuples(NAMES, NAMES, st.integers(1, 300), NAMES, st.binary(max_size=3))
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(EVENTS, EVENTS)
 def test_different_contents_have_different_leaves(one: Any, other: Any) -> None:
     """Moving a character from one field to the next gives another leaf; a rejection is never a record."""

@@ -11,6 +11,7 @@ from exchange.errors import Invalid
 from exchange.names import normalise_id
 from exchange.signing.pseudonyms import Actors
 from exchange.signing.tags import SubjectTagger
+from tests.profiles import examples
 
 KEY = bytes(range(32))
 TYPES = st.sampled_from(["person", "household", "firm"])
@@ -38,7 +39,7 @@ def test_a_tag_is_the_defined_one(key: bytes, subject_type: str, text: str) -> N
             SubjectTagger(key).tag(subject_type, text)
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.lists(DIGITS.filter(lambda text: bool(text.strip())), max_size=20))
 def test_many_tags_are_the_tags_of_each(texts: list[str]) -> None:
     """A batch gives what its items give one by one, in order."""

@@ -13,12 +13,13 @@ from exchange.plan import Plan
 from exchange.view.compiled import Applied, View, compile_view
 from exchange.view.formats import encode
 from tests.avro.strategies import schemas_with_records, values
+from tests.profiles import examples
 from tests.view import reference
 from tests.view.plans import KEYS, SETS, documents
 
 Played = tuple[dict[str, Any], Schema, list[dict[str, Any]], list[bytes]]
 # A run of 2,000 takes two minutes; this many in every run of the tests.
-MANY = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @st.composite

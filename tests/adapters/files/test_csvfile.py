@@ -11,6 +11,7 @@ from adapters.files import csvfile
 from adapters.files.encoding import encoding_of
 from exchange.errors import ExchangeError, Invalid
 from tests.adapters.files.site import HEADER, ID, OTHER, PERSONS, run
+from tests.profiles import examples
 
 ROWS = f"{ID},王䶮,12.50\n{OTHER},李𠮷,0\n"
 
@@ -177,7 +178,7 @@ def test_constants_absences_and_nulls(tmp_path: Path) -> None:
     ]
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=examples(50), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.binary(max_size=300), st.booleans())
 def test_no_bytes_give_another_error(tmp_path: Path, content: bytes, header: bool) -> None:
     """Whatever a file holds, there are records, dead letters, or one of our errors."""

@@ -1,0 +1,25 @@
+"""How many examples Hypothesis tries: `quick` in every run, `thorough` where HYPOTHESIS_PROFILE says so.
+
+A test says what is enough for every run, `@settings(max_examples=examples(60))`; thorough is thirty times as many.
+"""
+
+import os
+from typing import Final
+
+from hypothesis import settings
+
+PROFILE: Final = os.environ.get("HYPOTHESIS_PROFILE", "quick")
+_TIMES: Final = {"quick": 1, "thorough": 30}
+_USUAL: Final = 50  # for a test that says nothing
+
+
+def examples(quick: int) -> int:
+    """The number of examples under this run's profile, for a test to which so many are enough in every run."""
+    return quick * _TIMES[PROFILE]
+
+
+def load() -> None:
+    """Makes this run's profile Hypothesis' own."""
+    for name, times in _TIMES.items():
+        settings.register_profile(name, max_examples=_USUAL * times, deadline=None)
+    settings.load_profile(PROFILE)
