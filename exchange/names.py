@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import operator
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -121,7 +122,7 @@ def normalise_id(subject_type: str, text: str) -> str:
 
 def check_character(seventeen: str) -> str:
     """GB 11643-1999: the 18th character for the first seventeen digits (ISO 7064, MOD 11-2)."""
-    total = sum(int(digit) * weight for digit, weight in zip(seventeen, _WEIGHTS, strict=True))
+    total = sum(map(operator.mul, map(int, seventeen), _WEIGHTS))
     return "10X98765432"[total % 11]
 
 
