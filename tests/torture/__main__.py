@@ -1,94 +1,122 @@
-"""`make torture`: kill rounds in two processes, then every system call, then (asked for) our own mutants."""
+"""`make torture`: kill rounds, then every system call of three operations, each in two processes; mutants if asked."""
 
 import argparse
 import json
+import os
 import secrets
 import selectors
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
-from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any
 
 from tqdm import tqdm
 
-from tests.torture.rounds import Rounds, Tally, prepared
-
-_WORKERS: Final = 2
+from tests.torture import syscalls
+from tests.torture.mutants import MUTANTS
+from tests.torture.tasks import UNIT
 
 
 def main() -> int:
-    """0 when nothing is broken."""
+    """0 when nothing is broken and no mutant survives."""
     parser = argparse.ArgumentParser(prog="make torture")
     parser.add_argument("--rounds", type=int, default=2_000, help="kills in all")
-    parser.add_argument("--seconds", type=float, default=0.0, help="stop the rounds after this long")
+    parser.add_argument("--seconds", type=float, default=0.0, help="stop each part after this long")
     parser.add_argument("--seed", default=secrets.token_hex(4))
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument("--workers", type=int, default=2, help="processes that do it")
+    parser.add_argument("--kills", action="store_true", help="only the kill rounds")
+    parser.add_argument("--syscalls", action="store_true", help="only the system calls")
+    parser.add_argument("--points", type=int, default=0, help="only so many of them, evenly chosen")
+    parser.add_argument("--mutants", action="store_true", help="only our own mutants")
+    parser.add_argument("--cornered", action="store_true", help="the mutants without their random kills")
     chosen = parser.parse_args()
-    if chosen.worker:
-        return _work(chosen.worker, chosen.rounds, chosen.seconds)
-    return _all(chosen.seed, chosen.rounds, chosen.seconds)
+    everything = not (chosen.kills or chosen.syscalls or chosen.mutants)
+    broken = 0
+    if everything or chosen.kills:
+        sums = _run("rounds", chosen, chosen.rounds, chosen.rounds)
+        broken += _say_rounds(sums, chosen.seed)
+    if everything or chosen.syscalls:
+        broken += _syscalls(chosen)
+    if chosen.mutants:
+        sums = _run("mutants", chosen, 0 if chosen.cornered else 1, len(MUTANTS))
+        broken += _say_mutants(sums, chosen.seed)
+    return 1 if broken else 0
 
 
-def _work(seed: str, rounds: int, seconds: float) -> int:
-    """One worker: a line of JSON for each round, the tally last."""
-    folder = Path(tempfile.mkdtemp(prefix="torture-"))
-    running = Rounds(prepared(folder, seed), seed)
-    until = time.monotonic() + seconds if seconds else float("inf")
-    while running.tally.rounds < rounds and time.monotonic() < until and running.run():
-        print("{}", flush=True)
-    running.close()
-    print(json.dumps(vars(running.tally)), flush=True)
-    return 1 if running.tally.failures else 0
-
-
-def _all(seed: str, rounds: int, seconds: float) -> int:
-    started, total = time.monotonic(), Tally()
-    shares = [rounds // _WORKERS + (1 if k < rounds % _WORKERS else 0) for k in range(_WORKERS)]
-    command = [sys.executable, "-m", "tests.torture", "--seconds", str(seconds)]
-    workers = [
-        subprocess.Popen([*command, "--rounds", str(share), "--worker", f"{seed}.{k}"], stdout=subprocess.PIPE)
-        for k, share in enumerate(shares)
-    ]
-    with selectors.DefaultSelector() as ready, tqdm(total=rounds, unit="kill", desc="kills") as bar:
+def _run(task: str, chosen: argparse.Namespace, most: int, total: int) -> dict[str, Any]:
+    """Runs a task in the workers with a progress bar: the sums of their sums."""
+    started, sums = time.monotonic(), dict[str, Any]()
+    command = [sys.executable, "-m", "tests.torture.tasks", task, chosen.seed]
+    limits = [str(chosen.workers), str(most), str(chosen.seconds)]
+    workers = [subprocess.Popen([*command, str(k), *limits], stdout=subprocess.PIPE) for k in range(chosen.workers)]
+    with selectors.DefaultSelector() as ready, tqdm(total=total, desc=task) as bar:
         for worker in workers:
             ready.register(worker.stdout, selectors.EVENT_READ)  # type: ignore[arg-type]  # a pipe was asked for
         while ready.get_map():
             for key, _ in ready.select():
                 stream: IO[bytes] = key.fileobj  # type: ignore[assignment]  # what was registered
-                line = stream.readline()
-                if not line:
-                    ready.unregister(stream)
-                elif line == b"{}\n":
-                    bar.update()
-                else:
-                    _add(total, json.loads(line))
-    broken = [worker.wait() for worker in workers]
-    _say(total, seed, time.monotonic() - started)
-    return max(broken, key=abs)
+                _take(stream.readline().decode(), stream, ready, bar, sums)
+    ended = [worker.wait() for worker in workers]
+    if any(ended) and not sums.get("failures"):
+        sums["failures"] = [f"a worker ended with {ended}"]
+    sums["time"] = f"{time.monotonic() - started:.0f} s"
+    return sums
 
 
-def _add(total: Tally, one: dict[str, Any]) -> None:
-    total.rounds += one["rounds"]
-    total.doing += Counter(one["doing"])
-    for name in ("in_commit", "released", "acknowledged", "controls", "failures"):
-        setattr(total, name, getattr(total, name) + one[name])
-
-
-def _say(total: Tally, seed: str, seconds: float) -> None:
-    doing = ", ".join(f"{count} in {what}" for what, count in total.doing.most_common())
-    print(f"{total.rounds} kills in {seconds:.0f} s: {doing}; {total.in_commit} of them in a commit of the audit log")
-    print(
-        f"told before: {total.released} releases, {total.acknowledged} records acknowledged, "
-        f"{total.controls} commands done"
-    )
-    if total.failures:
-        print("\n".join(["BROKEN", *total.failures]))
+def _take(line: str, stream: IO[bytes], ready: selectors.BaseSelector, bar: "tqdm[Any]", sums: dict[str, Any]) -> None:
+    """One line of a worker."""
+    if not line:
+        ready.unregister(stream)
+    elif line.strip() == UNIT:
+        bar.update()
+    elif "total" in (said := json.loads(line)):
+        bar.total = said["total"]
     else:
-        bound = 3 / max(total.rounds, 1)
-        print(f"broken: 0 of {total.rounds}, so less than {bound:.2%} of kills at 95 %; to repeat: --seed {seed}")
+        for name, value in said.items():
+            plus = Counter(value) if isinstance(value, dict) else value
+            sums[name] = sums[name] + plus if name in sums else plus
+
+
+def _syscalls(chosen: argparse.Namespace) -> int:
+    why_not = syscalls.missing()
+    if why_not and "ptrace" in os.environ.get("REQUIRE", "").split(","):
+        return _say_broken([f"REQUIRE asks for ptrace: {why_not}"], chosen.seed)
+    if why_not:
+        print(f"system calls: skipped, {why_not}")
+        return 0
+    sums = _run("syscalls", chosen, chosen.points, 0)
+    print(
+        f"{sums.get('struck')} points (a system call of a release, a commit or a command; killed, EIO, ENOSPC), "
+        f"{sums.get('met')} met, in {sums['time']}"
+    )
+    return _say_broken(sums["failures"], chosen.seed)
+
+
+def _say_rounds(sums: dict[str, Any], seed: str) -> int:
+    count = sums.get("rounds", 0)
+    by_kind = Counter[str](sums.get("doing", {}))
+    doing = ", ".join(f"{times} in {what}" for what, times in by_kind.most_common())
+    print(f"{count} kills in {sums['time']}: {doing}; {sums.get('in_commit')} of all in a commit of the audit log")
+    print(
+        f"told before: {sums.get('released')} releases, {sums.get('acknowledged')} records acknowledged, "
+        f"{sums.get('controls')} commands done"
+    )
+    if not sums["failures"]:
+        print(f"0 of {count} broke anything: less than {3 / max(count, 1):.2%} of kills do, at 95 %; --seed {seed}")
+    return _say_broken(sums["failures"], seed)
+
+
+def _say_mutants(sums: dict[str, Any], seed: str) -> int:
+    caught = ", ".join(f"{name} by kill {count}" for name, count in sums.get("caught", {}).items())
+    print(f"{len(MUTANTS)} mutants in {sums['time']}, each killed in its gap; by random kills: {caught or 'not asked'}")
+    return _say_broken(sums["failures"], seed)
+
+
+def _say_broken(failures: list[str], seed: str) -> int:
+    if failures:
+        print("\n".join([f"BROKEN (--seed {seed}):", *failures]))
+    return len(failures)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from tests.torture.oracle import Broken, check_disk, check_open
 from tests.torture.told import Ledger, Tell, teller
 from tests.torture.work import ACTIONS, Work, work
 
-ROUNDS_OF_A_COPY: Final = 12  # a log that grows makes each look at it dearer
+ROUNDS_OF_A_COPY: Final = 8  # a log that grows makes each look at it dearer
 _STUCK_S: Final = 60.0
 _UNRECOVERED: Final = 0.25  # so often the next process is killed while it recovers, or soon after
 _LONGEST_S: Final = 0.16
@@ -45,15 +45,20 @@ class Tally:
     failures: list[str] = field(default_factory=list)
 
 
-def run_child(body: Callable[[Tell], None], kill_after_s: float | None = None) -> tuple[bytes, int]:
-    """Forks, runs `body` in the child, kills it after a while or waits for its end: what it told, its wait status."""
+def run_child(
+    body: Callable[[Tell], None], kill_after_s: float | None = None, kill_at: bytes | None = None
+) -> tuple[bytes, int]:
+    """Forks and runs `body` in the child: what it told, its wait status.
+
+    It is killed after a while, or when it has told `kill_at`, or else it ends by itself.
+    """
     reading, writing = os.pipe()
     child = start_child(body, reading, writing)
     try:
         if kill_after_s is not None:
             time.sleep(kill_after_s)
             os.kill(child, signal.SIGKILL)
-        told = until_end(reading, child)
+        told = until_end(reading, child, kill_at)
     finally:
         os.close(reading)
     return told, os.waitpid(child, 0)[1]
@@ -71,7 +76,6 @@ def start_child(body: Callable[[Tell], None], reading: int, writing: int) -> int
 
 def _as_child(body: Callable[[Tell], None], tell: Tell) -> None:
     """Never returns: nothing of the parent (buffers, exit handlers, pytest) may run on in the child."""
-    gc.disable()
     try:
         body(tell)
     except BaseException as error:  # noqa: BLE001 - whatever it was, it is told and judged
@@ -81,8 +85,8 @@ def _as_child(body: Callable[[Tell], None], tell: Tell) -> None:
     os._exit(0)
 
 
-def until_end(pipe: int, child: int) -> bytes:
-    """All that comes until the other end is closed; a child that is stuck is killed."""
+def until_end(pipe: int, child: int, kill_at: bytes | None = None) -> bytes:
+    """All that comes until the other end is closed; a child that is stuck, or has told `kill_at`, is killed."""
     signal_at, parts = time.monotonic() + _STUCK_S, []
     while True:
         ready, _, _ = select.select([pipe], [], [], max(0.0, signal_at - time.monotonic()))
@@ -96,16 +100,22 @@ def until_end(pipe: int, child: int) -> bytes:
         if not part:
             return b"".join(parts)
         parts.append(part)
+        if kill_at is not None and kill_at in part:
+            os.kill(child, signal.SIGKILL)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A site to copy, its log's public key, and the folder for copies; `damage` changes the code in each child."""
+    """A site to copy, its log's public key, and the folder for copies.
+
+    `damage` changes the code in each child that is killed, and `first` is what it does first.
+    """
 
     site: Path
     key: str
     folder: Path
     damage: Callable[[], None] | None = None
+    first: str | None = None
 
 
 def prepared(folder: Path, seed: str) -> Prepared:
@@ -123,9 +133,14 @@ def prepared(folder: Path, seed: str) -> Prepared:
     tests = engine.test(bundle)
     engine.close()
     key = site.prepare(folder / "site", bundle, tests)
+    with site.opened(folder / "site") as exchange:
+        for _ in range(2):
+            Work(exchange, Random(seed), lambda *_: None).publish()
     _do_everything(site.copy(folder / "site", folder / "warm"), Ledger(key), seed)
     if threading.active_count() > 1:
         raise RuntimeError("this process has more than one thread")
+    gc.collect()
+    gc.freeze()  # a child that collects would copy every page
     return Prepared(folder / "site", key, folder)
 
 
@@ -184,7 +199,8 @@ class Rounds:
 
     def _kill(self, random: Random) -> None:
         longest = _LONGEST_S / 4 if self._dirty or random.random() < 0.25 else _LONGEST_S
-        self._child(lambda tell: work(self._copy, random, tell), random.uniform(0, longest))
+        first = self._prepared.first
+        self._child(lambda tell: work(self._copy, random, tell, first), random.uniform(0, longest))
         self.tally.doing[self._ledger.doing] += 1
         self.tally.in_commit += any((self._copy / "data/audit/staging").iterdir())
         check_disk(self._copy, self._ledger)

@@ -58,6 +58,7 @@ class Ledger:
     releases: list[Mapping[str, Any]] = field(default_factory=list)
     controls: list[Mapping[str, Any]] = field(default_factory=list)
     checkpoints: dict[str, int] = field(default_factory=dict)  # note → an index that it covers, or -1
+    proved: list[str] = field(default_factory=list)  # of these: whose entries are the first of `leaves`
     leaves: list[bytes] = field(default_factory=list)  # as they stood when last looked at
     entries: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)  # the same, decoded
     doing: str = "start-up"

@@ -76,19 +76,26 @@ def _place(sequence: int) -> Place:
 
 
 class Interposed:
-    """The record log, with something done right before its next read: between a release's decision and its entry."""
+    """The record log, with something done right before one of its reads: between a release's decision and its entry."""
 
     def __init__(self, inner: RecordLog) -> None:
         self._inner = inner
-        self.before_read: Callable[[], None] | None = None
+        self._before: list[Callable[[], None]] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
+    def arm(self, before: Callable[[], None], skipped: int) -> None:
+        """Does this before the read that comes after so many others."""
+        self._before = [*([lambda: None] * skipped), before]
+
+    def disarm(self) -> None:
+        """Does nothing any more."""
+        self._before = []
+
     def read(self, topic: str, partition: int, position: int, limit: int) -> Stored:
-        before, self.before_read = self.before_read, None
-        if before is not None:
-            before()
+        if self._before:
+            self._before.pop(0)()
         return self._inner.read(topic, partition, position, limit)
 
 
@@ -114,6 +121,13 @@ class Work:
         for release in self._exchange.gateway.read(reader, site.STANDING, start, "jsonl"):
             tell_release(self._tell, release)
 
+    def one(self) -> None:
+        """One release, of one record."""
+        newest = self._exchange.publish_parts.marks.committed(site.DATASET, 0) - 1
+        reader = site.who(self._exchange, f"svc.{site.CHECKING}")
+        releases = self._exchange.gateway.read(reader, site.STANDING, {0: newest, 1: 1 << 40}, "jsonl")
+        tell_release(self._tell, next(releases))
+
     def lookup(self) -> None:
         """An answer from the state."""
         reader = site.who(self._exchange, f"svc.{site.CHECKING}")
@@ -123,18 +137,17 @@ class Work:
     def raced(self) -> None:
         """A read whose right ends between its decision and the entry of one of its releases."""
         reader = site.who(self._exchange, f"svc.{site.INTAKE}")
-        ending = self._random.choice((self.revoke, self.members))
-        after = self._random.randint(0, 2)
+        if self._active() is None:
+            self.agree()
+        self._log.arm(self._random.choice((self.revoke, self.members)), self._random.randint(0, 2))
         try:
-            for number, release in enumerate(self._exchange.gateway.read(reader, site.PASSING, {}, "jsonl")):
+            for release in self._exchange.gateway.read(reader, site.PASSING, {}, "jsonl"):
                 tell_release(self._tell, release)
-                if number == after:
-                    self._log.before_read = ending
         except Refused as refused:
             if refused.code != "question_refused":
                 raise
         finally:
-            self._log.before_read = None
+            self._log.disarm()
 
     def agree(self) -> None:
         """A new agreement, by three people; each step is an outcome of its own."""
@@ -198,12 +211,12 @@ ACTIONS: Final[Mapping[str, tuple[str, int]]] = {
 }
 
 
-def work(root: Path, random: Random, tell: Tell) -> None:
+def work(root: Path, random: Random, tell: Tell, first: str | None = None) -> None:
     """Opens the site and works until it is killed (or for 200 actions, which no kill is as late as)."""
     names, weights = list(ACTIONS), [weight for _, weight in ACTIONS.values()]
     with site.opened(root) as exchange:
         doing = Work(exchange, random, tell)
-        for name in random.choices(names, weights, k=200):
+        for name in [*([first] if first else []), *random.choices(names, weights, k=200)]:
             tell("doing", ACTIONS[name][0])
             getattr(doing, name)()
 

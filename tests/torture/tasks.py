@@ -1,0 +1,77 @@
+"""What one worker process does, reported on standard output: a line for each unit of work, its sums last."""
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from tests.torture import mutants, syscalls
+from tests.torture.rounds import Rounds, prepared
+
+UNIT: Final = "{}"
+_MOST_ROUNDS: Final = 500  # a mutant that lives longer has survived
+
+
+def rounds(seed: str, share: tuple[int, int], most: int, seconds: float) -> dict[str, Any]:
+    """Kill rounds, until enough, until the time is over or until one breaks something."""
+    mine = len(range(share[0], most, share[1]))
+    running = Rounds(prepared(_folder(), seed), seed)
+    until = time.monotonic() + seconds if seconds else float("inf")
+    while running.tally.rounds < mine and time.monotonic() < until and running.run():
+        print(UNIT, flush=True)
+    running.close()
+    return vars(running.tally)
+
+
+def points(seed: str, share: tuple[int, int], most: int, seconds: float) -> dict[str, Any]:
+    """Every system call of one release, one commit, one command; of `most`, so many of them, evenly chosen."""
+    ready = prepared(_folder(), seed)
+    found = syscalls.points(ready)
+    chosen = found[:: max(1, len(found) // most)] if most else found
+    print(json.dumps({"total": len(chosen)}), flush=True)
+    until = time.monotonic() + seconds if seconds else float("inf")
+    struck, met, failures = 0, 0, []
+    for point in chosen[share[0] :: share[1]]:
+        if time.monotonic() > until:
+            break
+        was_met, broken = syscalls.strike(ready, point, seed)
+        struck, met = struck + 1, met + was_met
+        failures += [broken] if broken else []
+        print(UNIT, flush=True)
+    return {"struck": struck, "met": met, "failures": failures}
+
+
+def hunts(seed: str, share: tuple[int, int], most: int, _seconds: float) -> dict[str, Any]:
+    """Every mutant: at the moment that shows it, and (unless `most` is 0) by random kills."""
+    ready, caught, failures = prepared(_folder(), seed), {}, []
+    for name in list(mutants.MUTANTS)[share[0] :: share[1]]:
+        if not mutants.cornered(ready, name, seed):
+            failures.append(f"the mutant {name} survives being killed in its gap")
+        if most:
+            caught[name] = mutants.hunted(ready, name, seed, _MOST_ROUNDS)
+            failures += [] if caught[name] else [f"the mutant {name} survives {_MOST_ROUNDS} random kills"]
+        print(UNIT, flush=True)
+    return {"caught": caught, "failures": failures}
+
+
+Task = Callable[[str, tuple[int, int], int, float], dict[str, Any]]
+TASKS: Final[dict[str, Task]] = {"rounds": rounds, "syscalls": points, "mutants": hunts}
+
+
+def main(words: Sequence[str]) -> int:
+    """`TASK SEED NUMBER OF MOST SECONDS`, as `tests.torture` starts it."""
+    task, seed, number, of, most, seconds = words
+    sums = TASKS[task](f"{seed}.{number}", (int(number), int(of)), int(most), float(seconds))
+    print(json.dumps(sums), flush=True)
+    return 1 if sums["failures"] else 0
+
+
+def _folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="torture-"))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

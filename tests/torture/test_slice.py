@@ -1,0 +1,36 @@
+"""Ten seconds of `make torture`, in processes of their own: forking needs a parent with one thread."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.torture import syscalls
+
+pytestmark = pytest.mark.torture
+
+
+def _torture(*words: str) -> str:
+    command = [sys.executable, "-m", "tests.torture", "--seed", "slice", "--workers", "1", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr[-2_000:]
+    return done.stdout
+
+
+def test_random_kills_break_nothing() -> None:
+    """Released ⊆ audited, acknowledged ⊆ readable, the old prefix unchanged, the log still appends."""
+    assert " kills in " in _torture("--kills", "--seconds", "4")
+
+
+def test_faults_at_system_calls_break_nothing() -> None:
+    """The same where the process is killed at, or refused (EIO, ENOSPC), a system call that writes."""
+    why_not = syscalls.missing()
+    if why_not and "ptrace" not in os.environ.get("REQUIRE", "").split(","):
+        pytest.skip(why_not)
+    assert " met" in _torture("--syscalls", "--points", "8")
+
+
+def test_no_mutant_of_our_order_of_writes_survives() -> None:
+    """The harness sees what it is for: seven ways to write in the wrong order, each killed in its gap."""
+    assert "each killed in its gap" in _torture("--mutants", "--cornered")
