@@ -30,9 +30,10 @@ def mount(commands: Commands, common: argparse.ArgumentParser, language: Languag
 
 
 def _who_saw(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    ids = terminal.ids(parsed.ids_file)
     with opened(terminal, parsed) as exchange:
         actor = auditor_of(exchange, terminal, parsed)
-        tags = [bytes.fromhex(tag) for tag in exchange.tags(parsed.subject_type, terminal.ids(parsed.ids_file))]
+        tags = [bytes.fromhex(tag) for tag in exchange.tags(parsed.subject_type, ids)]
         rows: list[dict[str, Any]] = []
         for tag in tags:
             for sighting, proved in exchange.who_saw(actor, tag):

@@ -3,10 +3,10 @@
 import argparse
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from exchange.cli.opening import actor_of, opened
 from exchange.cli.options import Commands, command
@@ -17,6 +17,9 @@ from exchange.messages import Language
 if TYPE_CHECKING:
     from exchange.access import Release
     from exchange.control.questions import Request
+
+
+_LONGEST: Final = 40  # of PARTITION:POSITION, so that no number grows without bound
 
 
 def mount(commands: Commands, common: argparse.ArgumentParser, language: Language) -> None:
@@ -42,7 +45,7 @@ def _read(terminal: Terminal, parsed: argparse.Namespace) -> None:
 
     with opened(terminal, parsed) as exchange:
         actor = actor_of(exchange, terminal, parsed)
-        start = dict(_position(word) for word in parsed.start)
+        start = _positions(parsed.start)
         releases: list[dict[str, Any]] = []
         former: Release | None = None
         with _output(terminal, parsed.out) as out, terminal.progress(None, "rec") as bar:
@@ -55,11 +58,11 @@ def _read(terminal: Terminal, parsed: argparse.Namespace) -> None:
 
 
 def _lookup(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    ids = terminal.ids(parsed.ids_file)
     with opened(terminal, parsed) as exchange:
         actor = actor_of(exchange, terminal, parsed)
-        ids = terminal.ids(parsed.ids_file)
-        release = exchange.gateway.lookup(actor, _request(parsed, "lookup"), ids, parsed.format)
         with _output(terminal, parsed.out) as out:
+            release = exchange.gateway.lookup(actor, _request(parsed, "lookup"), ids, parsed.format)
             out.write(release.head + release.payload)
         _sum_up(terminal, [_told(release)])
 
@@ -81,11 +84,16 @@ def _request(parsed: argparse.Namespace, action: str) -> "Request":
     return Request(action, parsed.dataset, parsed.purpose, parsed.case, fields)
 
 
-def _position(word: str) -> tuple[int, int]:
-    partition, _, position = word.partition(":")
-    if not (partition.isdecimal() and position.isdecimal()):
-        raise Invalid("command_line", where="--from", detail="PARTITION:POSITION")
-    return int(partition), int(position)
+def _positions(words: Sequence[str]) -> dict[int, int]:
+    positions: dict[int, int] = {}
+    for word in words:
+        partition, _, position = word.partition(":")
+        if not (partition.isdecimal() and position.isdecimal() and len(word) <= _LONGEST):
+            raise Invalid("command_line", where="--from", detail="PARTITION:POSITION")
+        if int(partition) in positions:
+            raise Invalid("command_line", where="--from", detail=f"{int(partition)}:…, {int(partition)}:…")
+        positions[int(partition)] = int(position)
+    return positions
 
 
 def _told(release: "Release") -> dict[str, Any]:

@@ -254,16 +254,18 @@ def _show_dataset(terminal: Terminal, parsed: argparse.Namespace) -> None:
 
 
 def _open_case(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    ids = terminal.ids(parsed.ids_file)
     with opened(terminal, parsed) as exchange:
         actor = actor_of(exchange, terminal, parsed)
-        members = exchange.tags(parsed.subject_type, terminal.ids(parsed.ids_file))
+        members = exchange.tags(parsed.subject_type, ids)
         command = c.OpenCase(parsed.id, parsed.subject_type, parsed.title, members, tuple(parsed.department))
         done(terminal, exchange.control.execute(actor, command))
 
 
 def _change_members(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    ids = terminal.ids(parsed.ids_file)
     with opened(terminal, parsed) as exchange:
         actor = actor_of(exchange, terminal, parsed)
         case = exchange.control.model().case(parsed.id, actor.department)
-        members = exchange.tags(case.subject_type, terminal.ids(parsed.ids_file))
+        members = exchange.tags(case.subject_type, ids)
         done(terminal, exchange.control.execute(actor, c.ChangeCaseMembers(parsed.id, members)))

@@ -243,7 +243,7 @@ def test_a_policy_is_tested_submitted_approved_and_withdrawn(site: Site) -> None
     failed = site.run("policy", "test", str(broken), "--json", who=CONSUMER)
     assert failed.out, failed.stderr
     assert (failed.code, sum(not one["held"] for one in failed.json)) == (1, 1)
-    assert site.run("policy", "submit", str(broken), who=CONSUMER).code == 2
+    assert site.run("policy", "submit", str(broken), who=CONSUMER).error_code == "policy_tests_failed"
     ran = done(site.run("policy", "submit", "--json", who=CONSUMER))
     assert site.run("policy", "approve", ran[0]["about"], who=CONSUMER).code == 1
     done(site.run("policy", "approve", ran[0]["about"], "--json", who=AUTHORITY))
