@@ -32,9 +32,9 @@ def owned(root: Path, command: str, now_ns: int) -> Iterator[None]:
     says who holds it.
 
     Raises:
-        Unavailable: `site_in_use`, with the process that holds it.
+        Unavailable: `site_in_use`, with the process that holds it; `system` where the folder cannot be used.
     """
-    with (root / _LOCK).open("a+", encoding="utf-8") as file:
+    with _lock_file(root) as file:
         if not _try_lock(file):
             raise Unavailable("site_in_use", where=str(root), **_holder(file))
         file.seek(0)
@@ -42,6 +42,13 @@ def owned(root: Path, command: str, now_ns: int) -> Iterator[None]:
         json.dump({"pid": os.getpid(), "command": command, "since_ns": now_ns}, file)
         file.flush()
         yield
+
+
+def _lock_file(root: Path) -> IO[str]:
+    try:
+        return (root / _LOCK).open("a+", encoding="utf-8")
+    except OSError as error:
+        raise Unavailable("system", where=_LOCK, detail=error.strerror) from error
 
 
 def _holder(file: IO[str]) -> dict[str, object]:

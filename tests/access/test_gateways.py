@@ -1,6 +1,7 @@
 """Several gateways at once, with rights that end under them: the order of the log is the only one there is."""
 
 import threading
+import time
 from collections.abc import Callable
 
 from exchange.access import Release
@@ -8,49 +9,63 @@ from exchange.errors import Refused
 from tests.access.oracle import judge
 from tests.access.town import LOOKUP, MEMBERS, READ, Town
 
+ROUNDS = 4
 
-def test_two_gateways_while_agreements_come_and_go(town: Town) -> None:
-    """No release of either stands behind the end of its agreement; each numbers its own without gap."""
-    handed: list[Release] = []
-    done = threading.Event()
-    faults: list[BaseException] = []
 
-    def guarded(work: Callable[[], None]) -> Callable[[], None]:
-        def run() -> None:
+class Play:
+    """Two readers with a gateway each, and an authority that ends one agreement after the other."""
+
+    def __init__(self, town: Town) -> None:
+        self.town = town
+        self.handed: tuple[list[Release], ...] = ([], [])
+        self.faults: list[BaseException] = []
+        self.done = threading.Event()
+
+    def guarded(self, work: Callable[[], None]) -> None:
+        """Does the work; whatever goes wrong is kept for the test, and ends the others too."""
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the test shows it
+            self.faults.append(error)
+            self.done.set()
+
+    def consume(self, into: list[Release]) -> None:
+        """Reads and looks up, again and again."""
+        gateway = self.town.gateway()
+        while not self.done.is_set():
             try:
-                work()
-            except BaseException as error:  # noqa: BLE001 - whatever it is, the test shows it
-                faults.append(error)
-                done.set()
-
-        return run
-
-    def consume() -> None:
-        gateway = town.gateway()
-        while not done.is_set():
-            try:
-                handed.extend(gateway.read(town.reader, READ, {}, "jsonl"))
-                handed.append(gateway.lookup(town.reader, LOOKUP, MEMBERS[:3], "jsonl"))
+                into.extend(gateway.read(self.town.reader, READ, {}, "jsonl"))
+                into.append(gateway.lookup(self.town.reader, LOOKUP, MEMBERS[:3], "jsonl"))
             except Refused as refusal:
                 if refusal.code != "question_refused":
                     raise
 
-    def govern() -> None:
+    def govern(self) -> None:
+        """Ends an agreement when each reader has got something since the last change, and makes the next."""
         name = "agr-1"
-        for _ in range(5):
-            town.revoke(name)
-            name = town.agree()
-        done.set()
+        for _ in range(ROUNDS):
+            before, until = [len(one) for one in self.handed], time.monotonic() + 20
+            while any(len(one) <= n for one, n in zip(self.handed, before, strict=True)) and time.monotonic() < until:
+                time.sleep(0.001)
+            self.town.revoke(name)
+            name = self.town.agree()
+        self.done.set()
 
-    threads = [threading.Thread(target=guarded(work)) for work in (consume, consume, govern)]
+
+def test_two_gateways_while_agreements_come_and_go(town: Town) -> None:
+    """No release of either stands behind the end of its agreement; each numbers its own without gap."""
+    play = Play(town)
+    works = [lambda: play.consume(play.handed[0]), lambda: play.consume(play.handed[1]), play.govern]
+    threads = [threading.Thread(target=play.guarded, args=(work,)) for work in works]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert faults == []
-    entries = judge(town, handed)
-    assert len({body["run"] for _, kind, body in entries if kind == "release"}) == 2
-    assert handed
+    assert play.faults == []
+    entries = judge(town, [*play.handed[0], *play.handed[1]])
+    releases = [body for _, kind, body in entries if kind == "release"]
+    assert len({body["agreement"] for body in releases}) >= ROUNDS
+    assert len({body["run"] for body in releases}) == 2
 
 
 def test_each_gateway_has_its_own_line_of_runs(town: Town) -> None:

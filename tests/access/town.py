@@ -313,11 +313,13 @@ def build(root: Path, engine: KeptEngine) -> None:
 
 
 @contextmanager
-def opened(root: Path, engine: KeptEngine, clock: Clock | None = None, **environment: str) -> Iterator[Town]:
+def opened(
+    root: Path, engine: KeptEngine, clock: Clock | None = None, environment: Mapping[str, str] = ENVIRONMENT
+) -> Iterator[Town]:
     """The exchange in this folder, open for one test."""
     clock = clock or Clock(START_NS + DAY)
     random = Random(os.fspath(root) + str(next(_OPENED)))
-    with open_exchange(root, "test", {**ENVIRONMENT, **environment}, clock, random.randbytes) as exchange:
+    with open_exchange(root, "test", environment, clock, random.randbytes) as exchange:
         exchange.__dict__["engine"] = engine
         yield Town(exchange, clock, random, Hooked(exchange.log), Hooked(exchange.audit), Hooked(exchange.state))
 

@@ -1,0 +1,101 @@
+"""Everything derived is rebuilt from the record log, the events and the audit log, and is equal."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exchange.control import commands as c
+from exchange.errors import Refused
+from tests.access.town import (
+    AUTHORITY,
+    CASE,
+    DATASET,
+    LOOKUP,
+    MEMBERS,
+    OFFICE,
+    PERSONS,
+    READ,
+    READER,
+    START_NS,
+    Clock,
+    KeptEngine,
+    Town,
+    copied,
+    opened,
+)
+
+DAY = 86_400 * 10**9
+AUDITOR = "auditor.shuju"
+
+
+def lived(town: Town) -> None:
+    """Some life: reads, look-ups, refusals, changes of every kind."""
+    town.do(AUTHORITY, c.AddPrincipal(AUDITOR, OFFICE, ("auditor",)))
+    gateway = town.exchange.gateway
+    list(gateway.read(town.reader, READ, {}, "jsonl"))
+    gateway.lookup(town.reader, LOOKUP, MEMBERS[:3], "jsonl")
+    with pytest.raises(Refused):
+        gateway.lookup(town.reader, LOOKUP, PERSONS[-1:], "jsonl")
+    town.publish(25, 6)
+    town.do(READER, c.ChangeCaseMembers(CASE, town.exchange.tags("person", MEMBERS[:5])))
+    other = town.agree(fields=[{"path": "person_id", "mask": {"kind": "redact"}}])
+    town.revoke(other)
+    town.change_policy(added={})
+    list(gateway.read(town.reader, READ, {0: 4}, "jsonl"))
+
+
+def answers(town: Town) -> dict[str, Any]:
+    """All that is answered from what is derived: the model, the latest records, who saw whom."""
+    exchange = town.exchange
+    tags = exchange.tagger.tags("person", PERSONS)
+    found = exchange.gateway.lookup(town.reader, LOOKUP, MEMBERS[:5], "jsonl")
+    seen = {
+        tag.hex(): [
+            (asdict(sighting), proved)
+            for sighting, proved in exchange.who_saw(town.who(AUDITOR), tag)
+            if sighting.kind != "audit_query" and sighting.index < found.index
+        ]
+        for tag in tags
+    }
+    return {
+        "model": exchange.control.model(),
+        "lookup": found.payload,
+        "latest": exchange.state.get(DATASET, tags),
+        "seen": seen,
+        "epochs": exchange.audit.epochs(),
+    }
+
+
+def test_what_is_derived_is_rebuilt(made_town: Path, folder: Path, engine: KeptEngine) -> None:
+    """State and subject index are deleted, the model is folded anew: every answer is as before."""
+    root = copied(made_town, folder / "site")
+    with opened(root, engine) as town:
+        lived(town)
+        before = answers(town)
+        index = town.exchange.audit.size
+    for gone in ("state.db", "subjects.db"):
+        files = list((root / "data").glob(f"{gone}*"))
+        assert files
+        for file in files:
+            file.unlink()
+    with opened(root, engine, Clock(START_NS + 2 * DAY)) as town:
+        after = answers(town)
+        after["seen"] = {tag: [one for one in rows if one[0]["index"] < index] for tag, rows in after["seen"].items()}
+    for what, value in before.items():
+        newest = [one for rows in value.values() for one in rows] if what == "seen" else value
+        assert newest
+        if what == "seen":
+            known = {tag: [one for one in after["seen"][tag] if one in rows] for tag, rows in value.items()}
+            assert known == value
+        else:
+            assert after[what] == value
+
+
+def test_the_model_agrees_with_the_audit_log(made_town: Path, folder: Path, engine: KeptEngine) -> None:
+    """Every epoch that the model has stands in the log with the same value, people by pseudonym."""
+    with opened(copied(made_town, folder / "site"), engine) as town:
+        lived(town)
+        exchange = town.exchange
+        assert exchange.actors.epochs(exchange.control.model().epochs) == exchange.audit.epochs()
