@@ -1,0 +1,105 @@
+"""Runs the benchmarks and prints their figures as tables."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from tests.bench.clock import in_child
+from tests.bench.machine import described
+
+Figures = Mapping[str, Mapping[str, Any]]
+
+
+def main() -> int:
+    """Runs all of them, or those named."""
+    parser = argparse.ArgumentParser(prog="make bench")
+    parser.add_argument("--quick", action="store_true", help="fewer records and rounds: two minutes, not ten")
+    parser.add_argument("name", nargs="*", choices=[[], *_ALL], metavar="NAME", help=", ".join(_ALL))
+    chosen = parser.parse_args()
+    for line in described():
+        print(line)
+    for name in chosen.name or _ALL:
+        print(flush=True)
+        _ALL[name](chosen.quick)
+    return 0
+
+
+def publish(quick: bool) -> None:
+    """Records per second on one core; 40,000 is the goal."""
+    for partitions in (1, 8):
+        figures = in_child(
+            "publishing.measured", partitions=partitions, batches=3 if quick else 10, rounds=3 if quick else 5
+        )
+        title = f"publish, {partitions} partition{'s' * (partitions > 1)}, batches of 10,000 (goal: 40,000 records/s)"
+        _rates(title, figures, baseline="fastavro strict + SQLite WAL FULL")
+
+
+def read(quick: bool) -> None:
+    """Records per second on one core; 30,000 is the goal."""
+    figures = in_child("reading.measured", batches=3 if quick else 10, rounds=3 if quick else 5)
+    _rates("read through the reference view (goal: 30,000 records/s)", figures, baseline="log read + fastavro decode")
+
+
+def memory(quick: bool) -> None:
+    """Megabytes at 10^4, 10^5 and 10^6 records."""
+    figures = in_child("memory.measured", sizes=[10_000, 100_000] if quick else [10_000, 100_000, 1_000_000])
+    _table("peak memory, MB (goal: flat)", {f"{int(size):,} records": row for size, row in figures.items()})
+
+
+def audit(quick: bool) -> None:
+    """Latency until an entry is in a signed checkpoint."""
+    _table("audit: append to receipt, ms", in_child("auditing.measured", entries=100 if quick else 500))
+
+
+def start(quick: bool) -> None:
+    """What a short command costs."""
+    _table(
+        "start of a command, s (goal: help, view, verify < 0.2)",
+        in_child("starting.measured", rounds=5 if quick else 15),
+    )
+
+
+def decide(quick: bool) -> None:
+    """What a decision costs."""
+    _table("policy decision, ms", in_child("deciding.measured", decisions=200 if quick else 1_000))
+
+
+_ALL: Final[Mapping[str, Callable[[bool], None]]] = {
+    "publish": publish,
+    "read": read,
+    "memory": memory,
+    "audit": audit,
+    "start": start,
+    "decide": decide,
+}
+
+
+def _rates(title: str, figures: Figures, *, baseline: str) -> None:
+    plain = figures["baseline"]
+    rows = {f"{baseline} (baseline)": plain, **{name: row for name, row in figures.items() if name != "baseline"}}
+    _table(
+        title,
+        {
+            name: {
+                "records/s": f"{row['wall']:,}",
+                "per CPU second": f"{row['cpu']:,}",
+                "x baseline": f"{row['cpu'] / plain['cpu']:.2f}",
+            }
+            for name, row in rows.items()
+        },
+    )
+
+
+def _table(title: str, rows: Figures) -> None:
+    columns = list(next(iter(rows.values())))
+    width = max(len(name) for name in [title, *rows])
+    print(f"{title:{width}}  " + "  ".join(f"{column:>14}" for column in columns))
+    for name, row in rows.items():
+        print(f"  {name:{width - 2}}  " + "  ".join(f"{row[column]!s:>14}" for column in columns), flush=True)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONPATH", os.getcwd())  # noqa: PTH109  # the children are modules of this folder
+    sys.exit(main())
