@@ -25,7 +25,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from unittest import mock
@@ -198,8 +198,11 @@ def row(person: str, fen: int, status: str = "领取待遇") -> str:
 
 def run(words: Sequence[str], environment: Mapping[str, str], stdin: str | bytes = b"", later_ns: int = 0) -> Ran:
     """Runs `exchange WORDS` in this process: streams and environment are its own, the clock may be moved on."""
-    from exchange.cli.main import main
+    from exchange.cli import main as entry
 
+    if not hasattr(entry.parser, "cache_info"):
+        # The whole command line takes argparse longer to make than most commands run; a process makes it once, too.
+        entry.parser = cache(entry.parser)
     given = stdin.encode() if isinstance(stdin, str) else stdin
     out, err = io.BytesIO(), io.BytesIO()
     streams = [io.TextIOWrapper(io.BytesIO(given), "utf-8"), io.TextIOWrapper(out), io.TextIOWrapper(err)]
@@ -208,7 +211,7 @@ def run(words: Sequence[str], environment: Mapping[str, str], stdin: str | bytes
         mock.patch.multiple(sys, stdin=streams[0], stdout=streams[1], stderr=streams[2]),
     ):
         try:
-            code = main(words, lambda: time.time_ns() + later_ns)
+            code = entry.main(words, lambda: time.time_ns() + later_ns)
         except SystemExit as end:  # `--help` and `--version` end so
             code = int(end.code or 0)
         for stream in streams[1:]:
