@@ -1,6 +1,7 @@
 """What one worker process does, reported on standard output: a line for each unit of work, its sums last."""
 
 import json
+import shutil
 import sys
 import tempfile
 import time
@@ -15,10 +16,10 @@ UNIT: Final = "{}"
 _MOST_ROUNDS: Final = 500  # a mutant that lives longer has survived
 
 
-def rounds(seed: str, share: tuple[int, int], most: int, seconds: float) -> dict[str, Any]:
+def rounds(folder: Path, seed: str, share: tuple[int, int], most: int, seconds: float) -> dict[str, Any]:
     """Kill rounds, until enough, until the time is over or until one breaks something."""
     mine = len(range(share[0], most, share[1]))
-    running = Rounds(prepared(_folder(), seed), seed)
+    running = Rounds(prepared(folder, seed), seed)
     until = time.monotonic() + seconds if seconds else float("inf")
     while running.tally.rounds < mine and time.monotonic() < until and running.run():
         print(UNIT, flush=True)
@@ -26,9 +27,9 @@ def rounds(seed: str, share: tuple[int, int], most: int, seconds: float) -> dict
     return vars(running.tally)
 
 
-def points(seed: str, share: tuple[int, int], most: int, seconds: float) -> dict[str, Any]:
+def points(folder: Path, seed: str, share: tuple[int, int], most: int, seconds: float) -> dict[str, Any]:
     """Every system call of one release, one commit, one command; of `most`, so many of them, evenly chosen."""
-    ready = prepared(_folder(), seed)
+    ready = prepared(folder, seed)
     found = syscalls.points(ready)
     chosen = found[:: max(1, len(found) // most)] if most else found
     print(json.dumps({"total": len(chosen)}), flush=True)
@@ -44,9 +45,9 @@ def points(seed: str, share: tuple[int, int], most: int, seconds: float) -> dict
     return {"struck": struck, "met": met, "failures": failures}
 
 
-def hunts(seed: str, share: tuple[int, int], most: int, _seconds: float) -> dict[str, Any]:
+def hunts(folder: Path, seed: str, share: tuple[int, int], most: int, _seconds: float) -> dict[str, Any]:
     """Every mutant: at the moment that shows it, and (unless `most` is 0) by random kills."""
-    ready, caught, failures = prepared(_folder(), seed), {}, []
+    ready, caught, failures = prepared(folder, seed), {}, []
     for name in list(mutants.MUTANTS)[share[0] :: share[1]]:
         if not mutants.cornered(ready, name, seed):
             failures.append(f"the mutant {name} survives being killed in its gap")
@@ -57,20 +58,20 @@ def hunts(seed: str, share: tuple[int, int], most: int, _seconds: float) -> dict
     return {"caught": caught, "failures": failures}
 
 
-Task = Callable[[str, tuple[int, int], int, float], dict[str, Any]]
+Task = Callable[[Path, str, tuple[int, int], int, float], dict[str, Any]]
 TASKS: Final[dict[str, Task]] = {"rounds": rounds, "syscalls": points, "mutants": hunts}
 
 
 def main(words: Sequence[str]) -> int:
     """`TASK SEED NUMBER OF MOST SECONDS`, as `tests.torture` starts it."""
     task, seed, number, of, most, seconds = words
-    sums = TASKS[task](f"{seed}.{number}", (int(number), int(of)), int(most), float(seconds))
+    folder = Path(tempfile.mkdtemp(prefix="torture-"))
+    sums = TASKS[task](folder, f"{seed}.{number}", (int(number), int(of)), int(most), float(seconds))
     print(json.dumps(sums), flush=True)
-    return 1 if sums["failures"] else 0
-
-
-def _folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="torture-"))
+    if sums["failures"]:
+        return 1
+    shutil.rmtree(folder)
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,100 @@
+"""A folder that forgets at a power cut what was not synced: SIGKILL alone does not test fsync, for the kernel lives on.
+
+`PowerFiles` stands in the `Files` seam of the audit log. Bytes are durable when `write` returns (it syncs the file), a
+name when its folder was synced; of what is not, any part may survive, in any mixture.
+"""
+
+import errno
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+from exchange.audit.files import DiskFiles
+
+
+class PowerFiles:
+    """`Files` on a folder until the `last`-th operation, which ends in a power cut, as all later ones do.
+
+    `forgotten` are folders whose sync does nothing: a mutant of ours that forgets it there.
+    """
+
+    def __init__(self, folder: Path, last: int, forgotten: frozenset[str] = frozenset()) -> None:
+        self._folder, self._left, self._forgotten = folder, last, forgotten
+        self._live = DiskFiles(folder)
+        self._durable = dict(_files(folder))
+        self._pending: list[tuple[str, bytes | None]] = []
+
+    @property
+    def cut(self) -> bool:
+        """Whether the power has failed."""
+        return self._left <= 0
+
+    def write(self, name: str, data: bytes) -> None:
+        self._tick()
+        self._live.write(name, data)
+        self._pending.append((name, data))
+
+    def rename(self, old: str, new: str) -> None:
+        self._tick()
+        data = self._live.read(old)
+        self._live.rename(old, new)
+        self._pending += [(new, data), (old, None)]
+
+    def sync_folder(self, name: str) -> None:
+        self._tick()
+        if name in self._forgotten:
+            return
+        for file, data in self._pending:
+            if file.rpartition("/")[0] == name:
+                _change(self._durable, file, data)
+        self._pending = [one for one in self._pending if one[0].rpartition("/")[0] != name]
+
+    def make_folder(self, name: str) -> None:
+        self._tick()
+        self._live.make_folder(name)
+
+    def remove(self, name: str) -> None:
+        self._tick()
+        self._live.remove(name)
+        self._pending.append((name, None))
+
+    def remove_folder(self, name: str) -> None:
+        self._tick()
+        self._pending += [(f"{name}/{one}", None) for one in self._live.names(name)]
+        self._live.remove_folder(name)
+
+    def read(self, name: str) -> bytes | None:
+        return self._live.read(name)
+
+    def names(self, folder: str) -> list[str]:
+        return self._live.names(folder)
+
+    def lose(self, random: Random) -> None:
+        """The folder as the power cut leaves it."""
+        for file, data in self._pending:
+            if random.random() < 0.5:
+                _change(self._durable, file, data)
+        shutil.rmtree(self._folder)
+        self._folder.mkdir()
+        for file, data in self._durable.items():
+            (self._folder / file).parent.mkdir(parents=True, exist_ok=True)
+            (self._folder / file).write_bytes(data)
+
+    def _tick(self) -> None:
+        self._left -= 1
+        if self._left <= 0:
+            raise OSError(errno.EIO, "the power failed")
+
+
+def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            yield path.relative_to(folder).as_posix(), path.read_bytes()
+
+
+def _change(files: dict[str, bytes], name: str, data: bytes | None) -> None:
+    if data is None:
+        files.pop(name, None)
+    else:
+        files[name] = data
