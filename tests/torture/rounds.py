@@ -28,7 +28,7 @@ from tests.torture.work import ACTIONS, Work, work
 
 ROUNDS_OF_A_COPY: Final = 8  # a log that grows makes each look at it dearer
 _STUCK_S: Final = 60.0
-_UNRECOVERED: Final = 0.25  # so often the next process is killed while it recovers, or soon after
+_UNRECOVERED: Final = 0.4  # so often the next process is killed while it recovers, or soon after
 _LONGEST_S: Final = 0.16
 
 

@@ -96,7 +96,11 @@ def test_bytes_are_synced_before_they_have_a_name(tmp_path: Path, monkeypatch: p
     calls: list[str] = []
 
     def noted(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda *arguments: (calls.append(name), real(*arguments))[1]
+        def call(*arguments: Any) -> Any:
+            calls.append(name)
+            return real(*arguments)
+
+        return call
 
     for name in ("write", "fsync"):
         monkeypatch.setattr(os, name, noted(name, getattr(os, name)))
