@@ -17,7 +17,7 @@ The catalogue is the `*.toml` files beside this module, one for each room:
 import tomllib
 from collections.abc import Mapping
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Literal
 
 from exchange.errors import ExchangeError
@@ -39,8 +39,7 @@ def _catalogue(kind: str) -> Mapping[str, Mapping[str, str]]:
 @cache
 def _files() -> Mapping[str, str]:
     """The catalogue's files by name, unparsed."""
-    files = sorted(resources.files(__name__).iterdir(), key=lambda item: item.name)
-    return {file.name: file.read_text("utf-8") for file in files if file.name.endswith(".toml")}
+    return {file.name: file.read_text("utf-8") for file in sorted(Path(__file__).parent.glob("*.toml"))}
 
 
 @cache
