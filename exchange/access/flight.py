@@ -96,12 +96,8 @@ class Flight:
         leave their numbers to refusal entries; the others stand in the log, over-reported.
         """
         given_up = list(self._waiting)
-        try:
-            refused = [self._refusal(one, code) for one in given_up if (code := self._refused(one))]
-        except ExchangeError:
-            self._end_run()
-            raise
-        self._waiting.clear()
+        refused = [self._refusal(one, code) for one in given_up if (code := self._refused(one))]
+        self._waiting.clear()  # not before it is known what became of each
         if refused:
             self._submit(refused)
         # A crash here: every number up to the last is a release's or a refusal's.

@@ -4,29 +4,41 @@ The attacker of the second and third has the log's own signing key: an insider. 
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from exchange.audit import tiles
 from exchange.audit.entries import Entry, decode, encode
 from exchange.audit.note import Checkpoint, Signer, sign_checkpoint
 from exchange.audit.schemas import KINDS, kind_of
+from exchange.errors import Invalid
 from exchange.signing.merkle import leaf_hash, root
 
 
 def flip_byte(log: Path, copy: Path) -> Path:
-    """A copy in which one bit of one byte, in the middle of the first bundle of entries, is turned over."""
+    """A copy in which one bit of one byte, in the middle of the first bundle's middle entry, is turned over.
+
+    Raises:
+        Invalid: `attack_impossible`, as the others: the log holds nothing to attack.
+    """
     shutil.copytree(log, copy)
-    bundle = _bundles(copy)[0]
+    bundle = next(iter(_bundles(copy)), None)
+    if bundle is None:
+        raise Invalid("attack_impossible", where=log.name)
     data = bytearray(bundle.read_bytes())
-    data[len(data) // 2] ^= 1
+    frames = list(_frames(bytes(data)))
+    start, stop = frames[len(frames) // 2]
+    data[(start + stop) // 2] ^= 1
     bundle.write_bytes(data)
     return copy
 
 
 def cut_off(log: Path, copy: Path, origin: str, key: Signer, last: int) -> Path:
     """A log without its `last` entries, signed with the real key."""
-    return _written(copy, _leaves(log)[:-last], origin, key)
+    leaves = _leaves(log)
+    if not 0 < last < len(leaves):
+        raise Invalid("attack_impossible", where=log.name)
+    return _written(copy, leaves[:-last], origin, key)
 
 
 def rewrite(log: Path, copy: Path, origin: str, key: Signer, recipient: str) -> Path:
@@ -38,8 +50,8 @@ def rewrite(log: Path, copy: Path, origin: str, key: Signer, recipient: str) -> 
         if kind == "release":
             forged = Entry(kind, body["id"], {**body, "recipient": recipient}, rests_on=body["epochs"])
             leaves[index] = encode(forged)
-            break
-    return _written(copy, leaves, origin, key)
+            return _written(copy, leaves, origin, key)
+    raise Invalid("attack_impossible", where=log.name)
 
 
 def _bundles(log: Path) -> list[Path]:
@@ -57,15 +69,17 @@ def _bundles(log: Path) -> list[Path]:
 
 
 def _leaves(log: Path) -> list[bytes]:
-    leaves: list[bytes] = []
-    for bundle in _bundles(log):
-        data = bundle.read_bytes()
-        at = 0
-        while at < len(data):
-            length = int.from_bytes(data[at : at + 2], "big")
-            leaves.append(data[at + 2 : at + 2 + length])
-            at += 2 + length
-    return leaves
+    bundles = [bundle.read_bytes() for bundle in _bundles(log)]
+    return [data[start:stop] for data in bundles for start, stop in _frames(data)]
+
+
+def _frames(bundle: bytes) -> Iterator[tuple[int, int]]:
+    """Where each entry of a bundle begins and ends, without its length."""
+    start = 2
+    while start <= len(bundle):
+        stop = start + int.from_bytes(bundle[start - 2 : start], "big")
+        yield start, stop
+        start = stop + 2
 
 
 def _written(folder: Path, leaves: Sequence[bytes], origin: str, key: Signer) -> Path:

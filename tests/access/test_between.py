@@ -152,13 +152,13 @@ def test_a_case_that_is_narrowed(town: Town) -> None:
     ids=["policy", "contract"],
 )
 def test_a_revision_that_changes_nothing_for_the_reader(town: Town, change: Callable[[Town], None]) -> None:
-    """The read goes on under the new one: nothing is lost, nothing comes twice."""
+    """The read goes on under the new one: nothing is lost, nothing comes twice, nothing is tried under the old."""
     reading = town.gateway().read(town.reader, READ, {}, "jsonl")
     first = next(reading)
     change(town)
     rest = list(reading)
     assert sorted(amounts(first, *rest)) == of_members(*range(1, 25))
-    assert len(town.bodies("decision")) == 2
+    assert (len(town.bodies("decision")), town.bodies("refusal")) == (2, [])
     judge(town, [first, *rest])
 
 
@@ -301,9 +301,10 @@ def test_what_always_comes_late_is_given_up(town: Town, by_ns: int) -> None:
 
 def test_a_clock_that_goes_back_stops_releases(town: Town) -> None:
     """The age of an entry from the future is not known: it is thrown away, and the sequencer signs no more."""
+    handed: list[Release] = []
     with pytest.raises(Unavailable) as caught:
-        town.read(late(town, -10 * SECOND, 1))
-    assert caught.value.code == "audit_stopped"
+        handed.extend(late(town, -10 * SECOND, 1).read(town.reader, READ, {}, "jsonl"))
+    assert (caught.value.code, handed) == ("audit_stopped", [])
 
 
 def test_a_slow_reader_still_gets_everything(town: Town) -> None:
@@ -328,6 +329,16 @@ def test_releases_are_in_flight_and_in_order(town: Town) -> None:
     handed += reading
     assert [one.index for one in handed] == sorted(one.index for one in handed)
     judge(town, handed)
+
+
+def test_a_crash_with_a_refused_release_in_flight(town: Town) -> None:
+    """No release of the same agreement stands behind it: so its number, which nobody took, is the last of the run."""
+    town.log.once("read", lambda: town.log.once("read", lambda: narrow_case(town)))
+    handed = [next(town.gateway().read(town.reader, READ, {}, "jsonl"))]
+    # Here the process dies: the second release is refused, and no refusal entry was written.
+    judge(town, handed)
+    assert len(town.bodies("release")) == 1
+    judge(town, [*handed, *town.read()])
 
 
 def test_a_reader_that_goes_away(town: Town) -> None:
