@@ -150,18 +150,20 @@ def _add_department(terminal: Terminal, parsed: argparse.Namespace) -> None:
 def _register(terminal: Terminal, parsed: argparse.Namespace) -> None:
     """Everything in the file that the site does not have yet; what it has stays as it is."""
     document = read_json(parsed.file)
+    departments = _entries(document, "departments", parsed.file.name, _DEPARTMENT)
+    principals = _entries(document, "principals", parsed.file.name, _PRINCIPAL)
     expires = _expiry(terminal, parsed.days)
     added: list[str] = []
     with opened(terminal, parsed) as exchange:
         actor = actor_of(exchange, terminal, parsed)
         model = exchange.control.model()
-        for entry in _entries(document, "departments", parsed.file.name, _DEPARTMENT):
+        for entry in departments:
             if entry["id"] not in model.departments:
                 key = entry.pop("seal_key", None) or exchange.delegated_seal_key(entry["id"])
                 places = {"region_parent": None, "line_parent": None, "zone": "extranet", **entry}
                 exchange.control.execute(actor, c.AddDepartment(**places, seal_key=key))
                 added.append(entry["id"])
-        for entry in _entries(document, "principals", parsed.file.name, _PRINCIPAL):
+        for entry in principals:
             if entry["id"] not in model.principals:
                 exchange.control.execute(actor, c.AddPrincipal(**entry))
                 added.append(entry["id"])
@@ -185,7 +187,8 @@ def _entries(document: Any, key: str, where: str, form: tuple[set[str], set[str]
         raise Invalid("file_unparsable", where=where, detail="departments, principals: lists")
     required, allowed = form
     for index, entry in enumerate(entries):
-        if not isinstance(entry, dict) or not required <= set(entry) <= required | allowed:
+        keys = set(entry) if isinstance(entry, dict) and isinstance(entry.get("id"), str) else set()
+        if not required <= keys <= required | allowed:
             raise Invalid("file_unparsable", where=f"{where}: {key}[{index}]", detail=", ".join(sorted(required)))
     return entries
 
