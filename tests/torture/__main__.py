@@ -99,7 +99,7 @@ def _say_rounds(sums: dict[str, Any], seed: str) -> int:
     doing = ", ".join(f"{times} in {what}" for what, times in by_kind.most_common())
     print(f"{count} kills in {sums['time']}: {doing}; {sums.get('in_commit')} of all in a commit of the audit log")
     print(
-        f"told before: {sums.get('released')} releases, {sums.get('acknowledged')} records acknowledged, "
+        f"told before: {sums.get('released')} releases, {sums.get('batches')} batches acknowledged, "
         f"{sums.get('controls')} commands done"
     )
     if not sums["failures"]:

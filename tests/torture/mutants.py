@@ -18,11 +18,10 @@ from exchange.audit.entries import Entry, Receipt
 from exchange.audit.log import AuditLog
 from exchange.audit.store import Change, Head
 from exchange.envelope import Batch
-from exchange.errors import ExchangeError
 from exchange.log.sqlite import SqliteRecordLog
 from tests.torture import site
-from tests.torture.oracle import Broken, check_disk
-from tests.torture.rounds import Prepared, Rounds, recover, run_child
+from tests.torture.oracle import UNREADABLE, Broken, check_disk
+from tests.torture.rounds import Kill, Prepared, Rounds, recover, run_child
 from tests.torture.told import Ledger, Tell
 from tests.torture.work import Work
 
@@ -192,10 +191,10 @@ def cornered(prepared: Prepared, name: str, seed: str) -> str:
 
     at = f'["doing", "{mutant.fatal}"]'.encode()
     try:
-        ledger.take(run_child(body, kill_at=at)[0])
+        ledger.take(run_child(body, Kill(0.0, 1, at))[0])
         check_disk(root, ledger)
         ledger.take(run_child(lambda tell: recover(root, ledger, random, tell))[0])
         check_disk(root, ledger)
-    except (Broken, ExchangeError, OSError, IndexError) as error:
+    except (Broken, *UNREADABLE) as error:
         return str(error)
     return ledger.error

@@ -8,9 +8,10 @@ and the control plane see it.
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from exchange.audit.verify import verify
+from exchange.errors import ExchangeError
 from exchange.wiring import Exchange
 from tests.torture import site
 from tests.torture.leaves import decoded, leaves_of, size_of
@@ -22,6 +23,10 @@ Entries = list[tuple[str, Mapping[str, Any]]]
 
 class Broken(Exception):
     """A guarantee does not hold."""
+
+
+# What a look at a broken log or site may end in, besides `Broken`.
+UNREADABLE: Final = (ExchangeError, OSError, ValueError, LookupError, EOFError, AssertionError)
 
 
 def need(holds: bool, what: str) -> None:

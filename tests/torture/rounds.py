@@ -14,22 +14,22 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Final
 
-from exchange.errors import ExchangeError
 from tests.torture import site
-from tests.torture.oracle import Broken, check_disk, check_open
+from tests.torture.oracle import UNREADABLE, Broken, check_disk, check_open
 from tests.torture.told import Ledger, Tell, teller
 from tests.torture.work import ACTIONS, Work, work
 
 ROUNDS_OF_A_COPY: Final = 8  # a log that grows makes each look at it dearer
 _STUCK_S: Final = 60.0
 _UNRECOVERED: Final = 0.4  # so often the next process is killed while it recovers, or soon after
-_LONGEST_S: Final = 0.16
+_AT_START: Final = 0.15  # so often a process is killed while it opens a site in good order
+_MOST_ACTIONS: Final = 5
+_LONGEST_S: Final = 0.03
 
 
 @dataclass
@@ -40,25 +40,28 @@ class Tally:
     doing: Counter[str] = field(default_factory=Counter)
     in_commit: int = 0
     released: int = 0
-    acknowledged: int = 0
+    batches: int = 0
     controls: int = 0
     failures: list[str] = field(default_factory=list)
 
 
-def run_child(
-    body: Callable[[Tell], None], kill_after_s: float | None = None, kill_at: bytes | None = None
-) -> tuple[bytes, int]:
-    """Forks and runs `body` in the child: what it told, its wait status.
-
-    It is killed after a while, or when it has told `kill_at`, or else it ends by itself.
+@dataclass(frozen=True)
+class Kill:
+    """When a child is killed: so long after it has told this so often; never counted from wall time alone, so that
+    a busy machine does not make every kill one of the start.
     """
+
+    after_s: float
+    times: int = 0
+    told: bytes = b'["doing", '
+
+
+def run_child(body: Callable[[Tell], None], kill: Kill | None = None) -> tuple[bytes, int]:
+    """Forks and runs `body` in the child until it ends or is killed: what it told, its wait status."""
     reading, writing = os.pipe()
     child = start_child(body, reading, writing)
     try:
-        if kill_after_s is not None:
-            time.sleep(kill_after_s)
-            os.kill(child, signal.SIGKILL)
-        told = until_end(reading, child, kill_at)
+        told = until_end(reading, child, kill)
     finally:
         os.close(reading)
     return told, os.waitpid(child, 0)[1]
@@ -85,23 +88,23 @@ def _as_child(body: Callable[[Tell], None], tell: Tell) -> None:
     os._exit(0)
 
 
-def until_end(pipe: int, child: int, kill_at: bytes | None = None) -> bytes:
-    """All that comes until the other end is closed; a child that is stuck, or has told `kill_at`, is killed."""
-    signal_at, parts = time.monotonic() + _STUCK_S, []
+def until_end(pipe: int, child: int, kill: Kill | None = None) -> bytes:
+    """All that comes until the other end is closed; a child that is stuck is killed, too, and that is an error."""
+    told = b""
     while True:
-        ready, _, _ = select.select([pipe], [], [], max(0.0, signal_at - time.monotonic()))
+        if kill is not None and told.count(kill.told) >= kill.times:
+            time.sleep(kill.after_s)
+            os.kill(child, signal.SIGKILL)
+            kill = None
+        ready, _, _ = select.select([pipe], [], [], _STUCK_S)
         if not ready:
-            with suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
-            signal_at += _STUCK_S
-            parts.append(b'["error", "stuck"]\n')
+            os.kill(child, signal.SIGKILL)
+            told += b'["error", "stuck"]\n'
             continue
         part = os.read(pipe, 65_536)
         if not part:
-            return b"".join(parts)
-        parts.append(part)
-        if kill_at is not None and kill_at in part:
-            os.kill(child, signal.SIGKILL)
+            return told
+        told += part
 
 
 @dataclass(frozen=True)
@@ -177,7 +180,7 @@ class Rounds:
             self._dirty = random.random() < _UNRECOVERED and (number + 1) % ROUNDS_OF_A_COPY != 0
             if not self._dirty:
                 self._recover(random)
-        except (Broken, ExchangeError, OSError, IndexError) as error:
+        except (Broken, *UNREADABLE) as error:
             kept = self._copy.with_name(f"failed-{self._seed}-{number}")
             self._copy.rename(kept)
             self.tally.failures.append(f"seed {self._seed}, round {number}: {error}; the site is kept in {kept}")
@@ -186,21 +189,26 @@ class Rounds:
         return not self.tally.failures
 
     def close(self) -> None:
-        """Removes the copy."""
+        """Removes the copy; the tally is complete."""
+        self._sum_up()
         shutil.rmtree(self._copy, ignore_errors=True)
 
+    def _sum_up(self) -> None:
+        self.tally.released += len(self._ledger.releases)
+        self.tally.controls += len(self._ledger.controls)
+        self.tally.batches += self._ledger.batches
+        self._ledger = Ledger(self._prepared.key)
+
     def _fresh(self) -> None:
-        ledger, tally = self._ledger, self.tally
-        tally.released += len(ledger.releases)
-        tally.controls += len(ledger.controls)
-        tally.acknowledged += sum(ledger.acknowledged.values())
+        self._sum_up()
         site.copy(self._prepared.site, self._copy)
-        self._ledger, self._dirty = Ledger(self._prepared.key), False
+        self._dirty = False
 
     def _kill(self, random: Random) -> None:
-        longest = _LONGEST_S / 4 if self._dirty or random.random() < 0.25 else _LONGEST_S
+        start_up = self._dirty or random.random() < _AT_START
+        kill = Kill(random.uniform(0, _LONGEST_S), 0 if start_up else random.randint(1, _MOST_ACTIONS))
         first = self._prepared.first
-        self._child(lambda tell: work(self._copy, random, tell, first), random.uniform(0, longest))
+        self._child(lambda tell: work(self._copy, random, tell, first), kill)
         self.tally.doing[self._ledger.doing] += 1
         self.tally.in_commit += any((self._copy / "data/audit/staging").iterdir())
         check_disk(self._copy, self._ledger)
@@ -213,15 +221,15 @@ class Rounds:
         if len(self._ledger.leaves) < before + 4:  # a release, its run, a commit, a command
             raise Broken("the log does not go on")
 
-    def _child(self, body: Callable[[Tell], None], kill_after_s: float | None = None) -> None:
+    def _child(self, body: Callable[[Tell], None], kill: Kill | None = None) -> None:
         damage = self._prepared.damage
 
         def damaged(tell: Tell) -> None:
-            if damage is not None and kill_after_s is not None:
+            if damage is not None and kill is not None:
                 damage()
             body(tell)
 
-        told, _ = run_child(damaged, kill_after_s)
+        told, _ = run_child(damaged, kill)
         self._ledger.take(told)
         if self._ledger.error:
             raise Broken(self._ledger.error)

@@ -20,7 +20,7 @@ from typing import Final
 
 from exchange.errors import ExchangeError
 from tests.torture import site
-from tests.torture.oracle import Broken, check_disk
+from tests.torture.oracle import UNREADABLE, Broken, check_disk
 from tests.torture.rounds import Prepared, recover, start_child, until_end
 from tests.torture.told import Ledger, Tell
 from tests.torture.work import Work
@@ -117,7 +117,7 @@ def strike(prepared: Prepared, point: Point, seed: str) -> tuple[bool, str]:
         child = start_child(lambda tell: recover(root, ledger, random, tell), reading, writing)
         _judge(ledger, _ended(child, reading))
         check_disk(root, ledger)
-    except (Broken, OSError, IndexError) as error:
+    except (Broken, *UNREADABLE) as error:
         return met, f"{point}: {error}; the site is kept in {root}"
     shutil.rmtree(root)
     return met, ""

@@ -55,6 +55,7 @@ class Ledger:
 
     key: str
     acknowledged: dict[str, int] = field(default_factory=dict)
+    batches: int = 0
     releases: list[Mapping[str, Any]] = field(default_factory=list)
     controls: list[Mapping[str, Any]] = field(default_factory=list)
     checkpoints: dict[str, int] = field(default_factory=dict)  # note → an index that it covers, or -1
@@ -78,6 +79,7 @@ class Ledger:
         self.error = text
 
     def _acknowledged(self, source: str, last: int) -> None:
+        self.batches += 1
         self.acknowledged[source] = max(last, self.acknowledged.get(source, 0))
 
     def _release(self, release: Mapping[str, Any]) -> None:
