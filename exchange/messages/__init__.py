@@ -53,7 +53,7 @@ def _entry(kind: str, key: str) -> Mapping[str, str]:
     for name, content in _files().items():
         if f"\n[{kind}.{key}]\n" in content:
             return _parsed(name)[kind][key]
-    return _catalogue(kind)[key]
+    raise KeyError(key)
 
 
 def error_codes() -> Mapping[str, Mapping[str, str]]:
