@@ -51,7 +51,7 @@ def _parsed(name: str) -> Mapping[str, Mapping[str, Mapping[str, str]]]:
 def _entry(kind: str, key: str) -> Mapping[str, str]:
     """One entry. A command needs sentences of two or three rooms: only their files are parsed."""
     for name, content in _files().items():
-        if f"\n[{kind}.{key}]\n" in content:
+        if f"\n[{kind}.{key}]\n" in "\n" + content:
             return _parsed(name)[kind][key]
     raise KeyError(key)
 

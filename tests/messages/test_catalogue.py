@@ -40,6 +40,15 @@ def test_every_sentence_is_said_in_both_languages() -> None:
     assert [key for key, entry in entries.items() if not _complete(entry, {"en", "zh"})] == []
 
 
+@pytest.mark.parametrize("kind", ["error", "text"])
+def test_every_entry_is_found_by_its_heading(kind: str) -> None:
+    """An entry looked up by itself is the one of the whole catalogue; a key that nothing has is no entry."""
+    whole = messages._catalogue(kind)
+    assert {key: messages._entry(kind, key) for key in whole} == whole
+    with pytest.raises(KeyError):
+        messages._entry(kind, "no_such_key")
+
+
 def _raised(file: Path) -> Iterator[tuple[str, str, str, set[str]]]:
     """Where the file raises which family with which code and which facts."""
     text = file.read_text("utf-8")
