@@ -4,6 +4,7 @@ Each error that our own code raises during the run is noted by its code. When th
 of the catalogue that no test has triggered fails the run. (Errors seen only in child processes do not count.)
 """
 
+import gc
 import json
 import os
 import shutil
@@ -64,6 +65,13 @@ def _has_room(folder: Path) -> bool:
 
 
 _SEEN = pytest.StashKey[set[str]]()
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays to the end: the collector of garbage need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

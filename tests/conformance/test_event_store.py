@@ -1,6 +1,7 @@
 """What every event store promises (`exchange.control.EventStore`), on every engine."""
 
 import random
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,14 +23,21 @@ from tests.control.failing import fails
 from tests.profiles import examples
 
 
-@pytest.fixture(params=["sqlite"])
-def again(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], EventStore]]:
-    """Opens the same store once more: the first call makes it."""
-    assert request.param == "sqlite"
-    url = f"sqlite:///{tmp_path}/control.db"
-    engine = open_engine(url)
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database without events, to be copied: its migrations take longer than most tests."""
+    path = tmp_path_factory.mktemp("events") / "control.db"
+    engine = open_engine(f"sqlite:///{path}")
     upgrade(engine)
     engine.dispose()
+    return path
+
+
+@pytest.fixture(params=["sqlite"])
+def again(request: pytest.FixtureRequest, empty: Path, tmp_path: Path) -> Iterator[Callable[[], EventStore]]:
+    """Opens the same store once more."""
+    assert request.param == "sqlite"
+    url = f"sqlite:///{shutil.copy(empty, tmp_path)}"
     stores: list[SqlEventStore] = []
 
     def opened() -> EventStore:

@@ -93,31 +93,33 @@ def test_without_a_bundle(engine: PolicyEngine) -> None:
     assert refusal(engine) == ("policy_unavailable", "no_policy")
 
 
-@pytest.mark.parametrize(
-    ("body", "code", "detail"),
-    [
-        ('plan := {"a": 1} if input.action == "never"', "policy_undefined", ""),
-        ("other := 1", "policy_undefined", ""),
-        ('plan := {"a": 1 / input.case.opened_ns}', "policy_error", "evaluation"),
-        (
-            'plan := {"a": input.action} if { some x in [1, 2]; x > 0 }\n\nplan := {"a": 2}',
-            "policy_error",
-            "evaluation",
-        ),
-        ("plan := [input]", "policy_error", "answer_no_object"),
-        ('plan := "<undefined>"', "policy_*", ""),
-        ('plan := {"a": 1.5}', "policy_error", "answer_not_canonical"),
-        ('plan := {"a": numbers.range(1, 200000)}', "policy_error", "answer_too_large"),
-    ],
-)
-def test_no_answer_is_a_refusal(engine: PolicyEngine, body: str, code: str, detail: str) -> None:
-    """Undefined, an error, no object, a fraction, too much: refused by its code."""
-    engine.load(bundle(body))
-    refused = refusal(engine)
-    if code == "policy_*":
-        assert refused[0] in {"policy_undefined", "policy_error"}
-    else:
-        assert refused == (code, detail)
+NO_ANSWERS = {
+    "never": ("", "policy_undefined", ""),
+    "error": ('plan := {"a": 1 / input.case.opened_ns} if asked', "policy_error", "evaluation"),
+    "conflict": ('plan := {"a": input.action} if asked\n\nplan := {"a": 2} if asked', "policy_error", "evaluation"),
+    "list": ("plan := [input] if asked", "policy_error", "answer_no_object"),
+    "word": ('plan := "<undefined>" if asked', "policy_*", ""),
+    "fraction": ('plan := {"a": 1.5} if asked', "policy_error", "answer_not_canonical"),
+    "large": ('plan := {"a": numbers.range(1, 200000)} if asked', "policy_error", "answer_too_large"),
+}
+
+
+def test_no_answer_is_a_refusal(engine: PolicyEngine) -> None:
+    """Undefined, an error, no object, a fraction, too much: refused by its code, each as the action asks for it."""
+    bodies = [body.replace("asked", f'input.action == "{name}"') for name, (body, _, _) in NO_ANSWERS.items()]
+    engine.load(bundle("\n\n".join(bodies)))
+    for name, (_, code, detail) in NO_ANSWERS.items():
+        refused = refusal(engine, canonical({**question(), "action": name}))
+        if code == "policy_*":
+            assert refused[0] in {"policy_undefined", "policy_error"}
+        else:
+            assert refused == (code, detail), name
+
+
+def test_a_bundle_without_a_plan_answers_nothing(engine: PolicyEngine) -> None:
+    """A bundle that says nothing of plans refuses every question."""
+    engine.load(bundle("other := 1"))
+    assert refusal(engine) == ("policy_undefined", "")
 
 
 def test_errors_hold_nothing_of_the_question(engine: PolicyEngine, capfd: pytest.CaptureFixture[str]) -> None:
