@@ -60,7 +60,7 @@ def _value(avro: Any, named: dict[str, int]) -> st.SearchStrategy[Any]:
     return st.integers(-(1 << bits), (1 << bits) - 1) if bits else st.binary(max_size=9)
 
 
-@settings(max_examples=examples(40))
+@settings(max_examples=examples(25))
 @given(st.data(), st.sampled_from(KINDS))
 def test_what_is_encoded_is_decoded(data: st.DataObject, kind: str) -> None:
     """Every body that fits its kind comes back from its leaf, under the schema that the leaf names."""

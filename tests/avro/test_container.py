@@ -35,7 +35,7 @@ def read_all(data: bytes) -> tuple[Schema, list[dict[str, Any]]]:
     return found, list(records)
 
 
-@settings(max_examples=examples(15), deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(schemas_with_records())
 def test_files_are_fastavros_and_fastavros_are_ours(case: tuple[Schema, dict[str, Any]]) -> None:
     """What we write fastavro reads, and the other way round, plain and deflated; the schema comes back as it was."""
@@ -72,7 +72,7 @@ def test_a_file_cut_off_anywhere_is_refused_or_ends_at_a_block() -> None:
         assert refused.value.facts["block"] == (0 if end < header else 1)
 
 
-@settings(max_examples=examples(100), deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 255))
 def test_a_changed_byte_never_leaks_a_foreign_error(at: int, byte: int) -> None:
     """One byte changed: an error of ours, or records without faults."""

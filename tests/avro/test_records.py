@@ -110,7 +110,7 @@ def reference_bytes(of: Schema, value: Any) -> bytes:
     return out.getvalue()
 
 
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(schemas_with_records())
 def test_the_reference_writes_and_reads_the_same(case: tuple[Schema, dict[str, Any]]) -> None:
     """For a record that fits: no faults, fastavro's bytes, and both read back the record."""
@@ -274,7 +274,7 @@ JUNK = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=examples(150), deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.sampled_from(sorted(FIELDS)), JUNK)
 def test_the_writer_and_the_faults_agree(field: str, value: Any) -> None:
     """Generated writer and slow walk are two implementations of one rule: one takes a record iff the other does."""

@@ -101,7 +101,7 @@ def _wrapped(value: Any) -> Any:
     return {"type": value} if value in ("string", "long", "bytes") else value
 
 
-@settings(max_examples=examples(30), deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(documents(), st.randoms(use_true_random=False))
 def test_the_fingerprint_depends_on_the_meaning_only(document: dict[str, Any], chance: random.Random) -> None:
     """Key order, white space and the way of writing do not change it; reading the normal form gives it again."""
@@ -314,7 +314,7 @@ JSONS = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=examples(80), deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(JSONS)
 def test_any_json_is_a_schema_or_one_error(document: Any) -> None:
     """Hostile documents, in the place of a field's type or of the whole, never leak a foreign exception."""

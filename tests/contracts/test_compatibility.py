@@ -16,7 +16,7 @@ from tests.avro.outcome import outcome
 from tests.profiles import examples
 
 
-@settings(max_examples=examples(80), deadline=None)
+@settings(max_examples=examples(45), deadline=None)
 @given(evolutions())
 def test_no_incompatibility_means_every_record_is_read(case: tuple[Schema, Schema, dict[str, Any]]) -> None:
     """By us and by fastavro; and a record that cannot be read had a reason."""

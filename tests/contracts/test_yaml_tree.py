@@ -16,7 +16,7 @@ TEXTS = st.text(st.characters(min_codepoint=33, max_codepoint=0x9FFF, exclude_ca
 TREES = st.recursive(TEXTS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3))
 
 
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.dictionaries(TEXTS, TREES, max_size=4), st.booleans())
 def test_what_is_written_is_read(tree: dict[str, Any], flow: bool) -> None:
     """Any tree of texts comes back, in block and in flow style."""
@@ -71,7 +71,7 @@ def test_what_is_no_contract_at_all_is_refused(data: bytes) -> None:
         read_tree(data, "c.yaml")
 
 
-@settings(max_examples=examples(100), deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.binary(max_size=60) | st.text("ab:-[]{}&*!'\"#|>? \n\t%@`,0", max_size=40).map(str.encode))
 def test_random_bytes_never_leak_a_foreign_error(data: bytes) -> None:
     """A mapping, or our one error."""

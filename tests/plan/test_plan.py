@@ -248,7 +248,7 @@ _JSON = st.recursive(
 
 
 @given(st.data())
-@settings(max_examples=examples(150), deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 def test_no_document_breaks_the_reader(data: st.DataObject) -> None:
     """Any JSON value in any place of a plan is read or refused; nothing else happens."""
     place = data.draw(st.sampled_from([*FULL, "fields.0", "fields.1.mask", "rows.of.0", "rows.of.2.of", "reasons.0"]))

@@ -147,7 +147,7 @@ def _engines() -> Iterator[tuple[PolicyEngine, PolicyEngine]]:
 
 
 @settings(
-    max_examples=examples(60),
+    max_examples=examples(40),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )

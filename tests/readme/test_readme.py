@@ -40,7 +40,7 @@ def _matches(expected: list[str], found: str) -> bool:
 
 
 @pytest.mark.processes
-@pytest.mark.slow
+@pytest.mark.demo
 def test_the_commands_print_what_the_readme_says(tmp_path: Path) -> None:
     """The console blocks, run by a shell in one folder after another, end well and print what stands there."""
     for name in ("schemas", "adapters"):

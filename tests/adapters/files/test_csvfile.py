@@ -178,7 +178,7 @@ def test_constants_absences_and_nulls(tmp_path: Path) -> None:
     ]
 
 
-@settings(max_examples=examples(50), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=examples(30), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.binary(max_size=300), st.booleans())
 def test_no_bytes_give_another_error(tmp_path: Path, content: bytes, header: bool) -> None:
     """Whatever a file holds, there are records, dead letters, or one of our errors."""
