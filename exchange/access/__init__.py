@@ -114,10 +114,9 @@ class Gateway:
                 yield release
                 continue
             # Refused for its epoch, or too old: what is in flight behind it is not handed over either. Once more from
-            # there, one release at a time, under a plan that is asked for anew.
+            # there, one release at a time, under a plan of now.
             spoiled = [int(entry.body["lo"]) for entry in flight.abandoned()]
             position, depth = spoiled[0], 1
-            self._decisions.forget()
             self._try_again(tried, spoiled, request)
 
     def _try_again(self, tried: dict[int, int], spoiled: Sequence[int], request: Request) -> None:

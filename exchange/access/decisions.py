@@ -79,10 +79,6 @@ class Decisions:
         parts.audit.append(access.decision_entry(parts.now_ns()))
         return plan
 
-    def forget(self) -> None:
-        """The next question of each kind is asked of the policy."""
-        self._kept.clear()
-
     def _question(self, model: Model, who: Principal, request: Request, tags: Sequence[bytes] | None) -> Question:
         """Step 1: every fact of one model."""
         parts = self._parts

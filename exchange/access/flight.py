@@ -48,7 +48,7 @@ class Flight:
             Unavailable: the release may or may not be audited; its bytes are lost, and the run is over.
         """
         now = self._parts.now_ns()
-        if not decided.since_ns <= now < decided.access.plan.expires_ns:
+        if now >= decided.access.plan.expires_ns:
             return False
         self._start()
         key = decided.access.agreement[0] or decided.access.plan.dataset

@@ -27,6 +27,7 @@ from tests.access.town import (
     READER,
     SECOND,
     STEWARD,
+    Clock,
     Town,
 )
 
@@ -224,6 +225,19 @@ def test_a_plan_is_used_again_for_its_time_and_no_longer(town: Town) -> None:
     handed += town.read(gateway)
     assert len(town.bodies("decision")) == 2
     handed += town.read(town.gateway(plan_ns=0))
+    judge(town, handed)
+
+
+def test_a_gateway_whose_clock_goes_back(town: Town) -> None:
+    """Its plans become no younger by it, and what it cannot date it does not hand over."""
+    clock = Clock(town.clock.ns + SECOND)
+    gateway = town.gateway(now_ns=clock)
+    handed = town.read(gateway)
+    clock.jump(-30 * SECOND)
+    with pytest.raises(Unavailable) as caught:
+        town.read(gateway)
+    assert caught.value.code == "release_unstable"
+    assert len(town.bodies("decision")) > 1
     judge(town, handed)
 
 

@@ -25,6 +25,7 @@ from tests.access.town import (
     opened,
 )
 from tests.log.memory import folder_in_memory
+from tests.profiles import examples
 
 
 class Play:
@@ -108,7 +109,7 @@ schedules = st.lists(
 )
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(8), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(schedule=schedules)
 def test_any_schedule(made_town: Path, engine: KeptEngine, schedule: list[tuple[str, str]]) -> None:
     """No release after the end of its right, no number missing, every payload handed over in its entry."""

@@ -69,17 +69,15 @@ def until_it_fails(town: Town, gateway: Gateway) -> tuple[list[Release], bool]:
 def test_a_step_that_fails(town: Town, step: str, stored: bool) -> None:
     """Nothing unaudited was handed over; the gateway goes on, and its numbers have no gap."""
     failures, handed = 0, list[Release]()
-    for number in (1, 2, 4):
+    for number in (1, 3):
         gateway = failing(town, step, number, stored=stored)
         some, failed = until_it_fails(town, gateway)
         failures += failed
         handed += some
-        if failed:
-            again = town.read(gateway)
-            assert sorted(amounts(*again)) == of_members(*range(1, 25))
-            handed += again
+    again = town.read(gateway)
+    assert sorted(amounts(*again)) == of_members(*range(1, 25))
     assert failures
-    judge(town, handed)
+    judge(town, [*handed, *again])
 
 
 @pytest.mark.parametrize("stored", [False, True], ids=["lost", "stored"])
