@@ -16,6 +16,16 @@ from exchange.messages import Language, language_of, text
 
 _INTERRUPTED = 130
 _COMMON = ("site", "token", "lang", "json")
+_ROOMS = {
+    sites: {"init", "status"},
+    register: {"register", "department", "principal", "token", "dataset", "case"},
+    publishing: {"publish", "dead-letters"},
+    policies: {"policy"},
+    agreements: {"agreement"},
+    reading: {"read", "lookup", "explain"},
+    view: {"view"},
+    auditing: {"audit"},
+}
 
 
 def main(arguments: Sequence[str] | None = None, now_ns: Callable[[], int] = time.time_ns) -> int:
@@ -49,7 +59,7 @@ def main(arguments: Sequence[str] | None = None, now_ns: Callable[[], int] = tim
 
 
 def _run(terminal: Terminal, words: Sequence[str]) -> int:
-    parsed = parser(terminal.language).parse_args(words)
+    parsed = parser(terminal.language, words[0] if words else "").parse_args(words)
     code = int(parsed.run(terminal, parsed) or 0)
     # What could not be written is found out here, not when the interpreter ends.
     terminal.stdout.flush()
@@ -61,8 +71,8 @@ def _base(name: object) -> str:
     return Path(os.fsdecode(name)).name if isinstance(name, str | bytes | os.PathLike) else ""
 
 
-def parser(language: Language) -> argparse.ArgumentParser:
-    """The whole command line, its help in one language."""
+def parser(language: Language, asked: str = "") -> argparse.ArgumentParser:
+    """The whole command line, its help in one language; of it only the room of the command that is asked for."""
     kind = ChineseParser if language == "zh" else Parser
     top = kind(prog="exchange", description=text("help_exchange", language), parents=[_common(language)])
     top.add_argument(
@@ -71,7 +81,7 @@ def parser(language: Language) -> argparse.ArgumentParser:
     commands = top.add_subparsers(
         title=text("help_commands", language), metavar="COMMAND", required=True, dest="command"
     )
-    for room in (sites, register, publishing, policies, agreements, reading, view, auditing):
+    for room in [room for room, names in _ROOMS.items() if asked in names] or _ROOMS:
         room.mount(commands, _common(language, shown=False), language)
     explain(top, language)
     return top
