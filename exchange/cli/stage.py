@@ -56,6 +56,8 @@ class Stage:
     ) -> "Played":
         """Runs `exchange WORDS` as a process with the token of `who`; it must end with the exit code `ends`."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("EXCHANGE_")}
+        # Sixty processes that each compile the exchange anew would cost more than all that they do.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         environment["LANG"] = environment["LC_ALL"] = "zh_CN.UTF-8" if self.language == "zh" else "C.UTF-8"
         if site:
             environment["EXCHANGE_SITE"] = str(self.root)
