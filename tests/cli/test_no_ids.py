@@ -1,0 +1,159 @@
+"""The demo leaves no id behind: not in what is said, not in arguments, not in what is stored beside the records.
+
+The whole play at a small scale, each command in this process instead of one of its own (so that it takes seconds);
+what each was given and wrote is kept. Only records themselves may hold ids: in the files of the departments, in the
+record log and the state, and in what was released.
+"""
+
+import io
+import re
+import subprocess
+import sys
+import unicodedata
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.sample.truth import Truth
+from exchange.cli import demo
+from tests import simulator
+from tests.simulator import Site
+
+pytestmark = [pytest.mark.demo, pytest.mark.slow]
+
+SCALE = "0.01"
+RELEASING = {"read", "lookup"}
+RECORDS = {"records.db", "state.db"}
+_RUN = re.compile(r"\d{14,}[\dXx]")
+_ID = re.compile(r"(?<![0-9A-Za-z])(?:[0-9]{17}[0-9Xx]|[0-9]{15}|H[0-9]{15})(?![0-9A-Za-z])")
+
+
+@dataclass
+class Play:
+    """What was given to the commands of the demo, and what they wrote."""
+
+    folder: Path
+    printed: str = ""
+    given: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    released: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def play(tmp_path_factory: pytest.TempPathFactory) -> Play:
+    """The demo, played once."""
+    played = Play(tmp_path_factory.mktemp("play") / "demo")
+
+    def run(command: Sequence[str], *, input: str | None, env: Mapping[str, str], **_: Any) -> Any:  # noqa: A002  # its name
+        words = list(command)[list(command).index("exchange") + 1 :]
+        ran = simulator.run(words, env, input or "")
+        played.given += [*words, *(f"{name}={value}" for name, value in env.items())]
+        (played.released if words[0] in RELEASING else played.said).append(ran.stdout)
+        played.said.append(ran.stderr)
+        return subprocess.CompletedProcess(command, ran.code, ran.stdout, ran.stderr)
+
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
+        patch.setattr(subprocess, "run", run)  # as `exchange.cli.stage` calls it
+        patch.setattr(demo, "generate", _generate)
+        patch.setattr(sys, "argv", ["demo", "--scale", SCALE, "--dir", str(played.folder)])
+        patch.setenv("LANG", "C.UTF-8")
+        code = demo.main()
+    played.printed = printed.getvalue()
+    assert code == 0, played.printed[-2_000:]
+    return played
+
+
+def _generate(folder: Path, seed: int, scale: float) -> None:
+    from adapters.sample.county import county
+    from adapters.sample.writing import write
+
+    write(county(seed, scale), folder)
+
+
+@pytest.fixture(scope="module")
+def ids(play: Play) -> frozenset[str]:
+    """Every id of a person or household in the departments' files and the generator's truth, and what is like one."""
+    truth = Truth.load(play.folder / "departments" / "truth.json")
+    found = {one.person_id for one in truth.planted} | {one.household_id for one in truth.planted} - {""}
+    for file in (play.folder / "departments").glob("*.csv"):
+        data = file.read_bytes()
+        encoding = "utf-8-sig" if data.startswith(b"\xef\xbb\xbf") else "utf-8"
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            text = data.decode("gb18030", "replace")
+        found |= set(_ID.findall(unicodedata.normalize("NFKC", text)))
+    return frozenset(found)
+
+
+def among(text: str, ids: frozenset[str]) -> set[str]:
+    """The ids that stand in a text, also in the middle of a longer run of digits."""
+    found = set()
+    for run in _RUN.findall(text):
+        for length in (15, 18):
+            found |= {run[at : at + length] for at in range(len(run) - length + 1)} & ids
+    return found | (set(re.findall(r"H[0-9]{15}", text)) & ids)
+
+
+def _bytes(file: Path) -> str:
+    return file.read_bytes().decode("latin-1")
+
+
+def test_the_search_finds_what_is_there(play: Play, ids: frozenset[str]) -> None:
+    """Some hundred ids are looked for, and found where they may be: in the files and in what was released."""
+    assert len(ids) > 500
+    assert len(among("\n".join(play.released), ids)) > 3
+    assert len(among(_bytes(play.folder / "site" / "data" / "records.db"), ids)) > 500
+    assert among(f"x{min(ids)}y 0{max(ids)}0", ids)
+
+
+def test_no_id_is_said_or_given_as_an_argument(play: Play, ids: frozenset[str]) -> None:
+    """Arguments, environments, standard error of every command, standard output of those that release nothing."""
+    assert len(play.given) > 500
+    assert len(play.said) > 60
+    for text in (*play.given, *play.said):
+        assert not among(text, ids)
+
+
+def test_the_demo_itself_shows_ids_only_where_records_were_released(play: Play, ids: frozenset[str]) -> None:
+    """What it prints besides the released records it echoes holds none."""
+    released = {line[:160] for text in play.released for line in text.splitlines()}
+    others = [line for line in play.printed.splitlines() if line.strip() not in released]
+    assert len(others) > 100
+    assert not among("\n".join(others), ids)
+
+
+def test_no_id_lies_beside_the_records(play: Play, ids: frozenset[str]) -> None:
+    """Events, agreements, audit log and its copies, index, ledgers, lock, tokens, checkpoints, terms: none has one."""
+    files = [file for file in play.folder.rglob("*") if file.is_file()]
+    looked = []
+    for file in files:
+        if "departments" in file.parts or file.name in RECORDS or file.name.startswith("divisions-read"):
+            continue
+        assert not among(_bytes(file), ids), file
+        assert not among(file.name, ids)
+        looked.append(file.name)
+    assert {"control.db", "subjects.db", "checkpoint", "lock", "exchange.toml"} <= set(looked)
+    assert any("ledgers" in file.parts for file in files)
+
+
+def test_no_id_stands_in_an_entry_or_a_dead_letter(play: Play, ids: frozenset[str]) -> None:
+    """Decoded: every entry of the audit log, every dead letter with its reason, place and shape."""
+    site = Site(play.folder)
+    entries = site.entries()
+    with site.opened() as exchange:
+        letters = []
+        for name, dataset in exchange.control.model().datasets.items():
+            owner = next(
+                one for one in exchange.control.model().principals.values() if one.department == dataset.department
+            )
+            letters += list(exchange.dead_letters(owner, name))
+    assert len(entries) > 100
+    assert len(letters) > 10
+    for one in (*entries, *letters):
+        assert not among(str(one), ids)
