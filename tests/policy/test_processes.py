@@ -43,10 +43,11 @@ def test_platform_without_regorus(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_engine_that_cannot_start_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the worker died and no other can be had, questions are refused; when it can again, they are answered."""
+    others = _workers_of_this_process()
     engine = RegorusEngine(2.0)
     engine.load(bundle('plan := {"id": input.id}'))
     monkeypatch.setattr(regorus, "_WORKER", tmp_path / "nowhere.py")
-    worker = _worker_of_this_process()
+    (worker,) = _workers_of_this_process() - others
     os.kill(worker, signal.SIGKILL)
     os.waitid(os.P_PID, worker, os.WEXITED | os.WNOWAIT)
     for _ in range(2):
@@ -58,10 +59,9 @@ def test_engine_that_cannot_start_again(tmp_path: Path, monkeypatch: pytest.Monk
     engine.close()
 
 
-def _worker_of_this_process() -> int:
+def _workers_of_this_process() -> set[int]:
     listing = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, check=True)
-    (line,) = [line for line in listing.stdout.splitlines() if str(WORKER).encode() in line]
-    return int(line.split()[0])
+    return {int(line.split()[0]) for line in listing.stdout.splitlines() if str(WORKER).encode() in line}
 
 
 def test_worker_is_bounded_in_memory() -> None:
