@@ -312,6 +312,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize(
     ("name", "damage"),
     # What the cut near the end takes from control.db is not needed by every command.
@@ -340,6 +341,7 @@ def test_an_older_copy_of_a_store_is_found(site: Site, name: str, code: str) -> 
     one_clear_error(site.read(), code)
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", ["state.db", "subjects.db"])
 def test_a_damaged_derived_store_answers_nothing_wrong(site: Site, name: str, damage: str) -> None:
@@ -362,6 +364,7 @@ def test_a_damaged_derived_store_answers_nothing_wrong(site: Site, name: str, da
     assert MEMBERS[0] not in again.stderr
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("what", ["checkpoint", "tile/entries", "tile/0"])
 def test_a_damaged_audit_log_stops_everything(site: Site, what: str, damage: str) -> None:
