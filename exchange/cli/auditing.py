@@ -7,7 +7,7 @@ from typing import Any
 
 from exchange.cli.opening import auditor_of, opened, site_of
 from exchange.cli.options import Commands, Group
-from exchange.cli.terminal import Terminal, read_bytes, read_text
+from exchange.cli.terminal import Terminal, read_bytes, read_text, write_bytes
 from exchange.errors import Tampered
 from exchange.messages import Language, text
 
@@ -68,7 +68,7 @@ def _checkpoint(terminal: Terminal, parsed: argparse.Namespace) -> None:
         auditor_of(exchange, terminal, parsed)
         note = exchange.audit.checkpoint()
         if parsed.out is not None:
-            parsed.out.write_bytes(note)
+            write_bytes(parsed.out, note)
         else:
             terminal.stdout.write(note.decode())
 

@@ -145,6 +145,15 @@ def read_bytes(file: Path) -> bytes:
         raise Invalid("file_unreadable", where=file.name, detail=detail) from None
 
 
+def write_bytes(file: Path, data: bytes) -> None:
+    """Writes a file, over one that is there; else one clear error."""
+    try:
+        file.write_bytes(data)
+    except (OSError, ValueError) as error:
+        detail = error.strerror if isinstance(error, OSError) else type(error).__name__
+        raise Invalid("file_unwritable", where=str(file), detail=detail) from None
+
+
 def _decoded(data: bytes, where: str) -> str:
     if len(data) > _LARGEST_INPUT:
         raise Invalid("file_unreadable", where=where, detail="> 16 MiB")

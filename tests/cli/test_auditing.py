@@ -88,6 +88,12 @@ def test_a_log_is_verified_without_its_site(site: Site) -> None:
     assert site.run("audit", "verify").code == 0
 
 
+def test_a_checkpoint_goes_where_it_can_be_written(site: Site) -> None:
+    """A folder that is not there is said, and is nobody's fault but the caller's."""
+    ran = site.run("audit", "checkpoint", "--out", str(site.folder / "no" / "kept"), who=AUDITOR)
+    assert (ran.code, ran.error_code) == (2, "file_unwritable")
+
+
 def test_a_changed_log_ends_with_4_and_names_the_place(site: Site) -> None:
     """One bit of an entry, a cut-off tile, a checkpoint of another history."""
     kept = site.folder / "kept"

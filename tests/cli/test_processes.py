@@ -55,6 +55,17 @@ def test_output_that_nobody_reads_ends_quietly(site: Site) -> None:
     assert len(site.entries("release")) == 1
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full to be full")
+def test_output_that_cannot_be_written_is_said(site: Site) -> None:
+    """A full disk behind standard output: 3 and one error."""
+    with Path("/dev/full").open("wb") as full:
+        process = _started(site, "read", DATASET, *ASKED, who=CHECKER, stdout=full, stderr=subprocess.PIPE)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 3, err
+    assert err.decode().splitlines()[0].endswith("No space left on device")
+    assert len(err.splitlines()) == 2
+
+
 def test_an_interrupt_ends_with_130(site: Site) -> None:
     """While ids are waited for the site is nobody's; an interrupt says that what was acknowledged stays."""
     code = "import sys; from exchange.cli.main import main; print('up', flush=True); sys.exit(main(sys.argv[1:]))"
