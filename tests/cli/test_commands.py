@@ -337,13 +337,12 @@ def test_init_makes_nothing_where_the_token_cannot_be_kept(tmp_path: Path) -> No
 
 
 def test_what_the_operating_system_refuses_is_said(site: Site) -> None:
-    """Its own words, the file's name without its folders, and 3: mend the cause and try again. Nothing is released."""
-    (site.data / "gateway.json").unlink(missing_ok=True)
-    (site.data / "gateway.json").mkdir()
+    """Its own words, the file's name without its folders, and 3: mend the cause and try again. Nothing is made up."""
+    site.data.rename(site.folder / "moved")
     ran = site.read()
     assert (ran.code, ran.error_code, ran.out) == (3, "system", b"")
-    assert ran.stderr.startswith("system: gateway.json: the operating system says: Is a directory")
-    assert site.entries("release") == []
+    assert ran.stderr.startswith("system: lock: the operating system says: No such file or directory")
+    assert not site.data.exists()
 
 
 @pytest.mark.parametrize(
