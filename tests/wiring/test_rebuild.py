@@ -93,6 +93,15 @@ def test_what_is_derived_is_rebuilt(made_town: Path, folder: Path, engine: KeptE
             assert after[what] == value
 
 
+def test_who_saw_is_for_auditors(made_town: Path, folder: Path, engine: KeptEngine) -> None:
+    """Anybody else is refused before anything is looked up, and that stands in the log."""
+    with opened(copied(made_town, folder / "site"), engine) as town:
+        with pytest.raises(Refused) as caught:
+            town.exchange.who_saw(town.reader, town.exchange.tagger.tag("person", PERSONS[0]))
+        assert caught.value.code == "auditor_required"
+        assert [body["reasons"] for body in town.bodies("refusal", "audit_query")] == [["auditor_required"]]
+
+
 def test_the_model_agrees_with_the_audit_log(made_town: Path, folder: Path, engine: KeptEngine) -> None:
     """Every epoch that the model has stands in the log with the same value, people by pseudonym."""
     with opened(copied(made_town, folder / "site"), engine) as town:

@@ -1,115 +1,43 @@
-"""The composition root: settings → engines by URL → one exchange. Engines are named here and nowhere else.
-
-Every command is a process of its own, so what only some of them need is imported where they need it.
-"""
+"""One site's exchange: its three paths over its engines, and what its people ask besides."""
 
 import hmac
-import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from exchange.audit.embedded import EmbeddedAuditStore
 from exchange.audit.entries import make
-from exchange.audit.log import AuditLog, create
-from exchange.audit.note import check_origin, open_checkpoint
-from exchange.control.control import Control
-from exchange.control.database import check_revision, open_engine, upgrade
+from exchange.audit.log import AuditLog
+from exchange.audit.note import open_checkpoint
+from exchange.control.database import check_revision
 from exchange.control.model import Dataset, Model, Principal
-from exchange.control.store import SqlEventStore
-from exchange.control.tokens import new_token
 from exchange.errors import Invalid, Refused, Tampered, Unavailable
-from exchange.log import RecordLog
 from exchange.log.dead_letters import topic_of
-from exchange.log.seals import CommitMarks, SealStore
 from exchange.names import check
 from exchange.plan import Plan, Question
-from exchange.policy import Bundle, PolicyEngine
-from exchange.publish import Published, PublishParts, PublishTarget, publish, recover, transactions
-from exchange.settings import Settings, new_settings, read_settings, write_settings
-from exchange.signing.keys import SigningKey, new_secret, new_signing_key, read_secret
+from exchange.policy import Bundle
+from exchange.publish import Published, PublishTarget, publish, recover
+from exchange.settings import Settings, read_settings
+from exchange.signing.keys import SigningKey, new_signing_key, read_secret
 from exchange.signing.merkle import leaf_hash
-from exchange.signing.pseudonyms import Actors
-from exchange.signing.tags import SubjectTagger
-from exchange.site import FOLDERS, VKEY, ledger, owned, seal_key
+from exchange.site import VKEY, ledger, owned, seal_key
 from exchange.source import Adapter
-from exchange.state import StateStore
+from exchange.wiring.engines import Engines, audit_store_of, database_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from adapters.files.adapter import FilesAdapter
     from exchange.access import Gateway
-    from exchange.audit.subjects import Sighting, SubjectIndex
+    from exchange.audit.subjects import Sighting
     from exchange.contracts.contract import Contract
     from exchange.view.compiled import View
 
-_FIRST_TOKEN_NS: Final = 365 * 86_400 * 1_000_000_000
 _SECOND_NS: Final = 1_000_000_000
 _PAGE: Final = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class MadeSite:
-    """A new site: the first authority's token, shown this once, and the audit log's public key (vkey)."""
-
-    root: Path
-    origin: str
-    log_key: str
-    token: str
-
-
-def make_site(
-    root: Path,
-    *,
-    name: str,
-    origin: str | None,
-    department: str,
-    principal: str,
-    now_ns: Callable[[], int],
-    random_bytes: Callable[[int], bytes],
-) -> MadeSite:
-    """Makes a site in a folder that is not there or empty. Nothing else makes an audit log.
-
-    Raises:
-        Invalid: `site_exists`, or a malformed name: then nothing was made.
-    """
-    from exchange.control.commands import AddDepartment, Bootstrap
-
-    check("department", department, where="department")
-    check("principal", principal, where="principal")
-    settings = new_settings(root, {"name": name, "origin": origin or "exchange.invalid/" + random_bytes(8).hex()})
-    check_origin(settings.text("origin"))
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise Invalid("site_exists", where=str(root))
-    root.mkdir(parents=True, exist_ok=True)
-    root = settings.root
-    for folder in FOLDERS:
-        (root / folder).mkdir(mode=0o700 if folder in {"data", "keys"} else 0o755)
-    shutil.copytree(standing("policies"), root / "policies", dirs_exist_ok=True)
-    for key in ("subject", "actor", "pseudonym"):
-        new_secret(settings.secret_file(f"keys.{key}"), random_bytes)
-    signer = new_signing_key(settings.secret_file("keys.audit"))
-    seal = new_signing_key(seal_key(root, department))
-    token, identity, digest = new_token(random_bytes)
-    expires = now_ns() + _FIRST_TOKEN_NS
-    place = AddDepartment(department, department, department, "000000", None, None, "extranet", seal.public.hex())
-    with owned(root, "exchange init", now_ns()), ExitStack() as stack:
-        database = _database(settings, stack)
-        upgrade(database)
-        log_key = create(_audit_store(settings, database), settings.text("origin"), signer, now_ns)
-        (root / VKEY).write_text(log_key + "\n", "utf-8")
-        audit = AuditLog(_audit_store(settings, database), signer, now_ns)
-        stack.callback(audit.close)
-        control = Control(SqlEventStore(database), audit, _actors(settings), now_ns)
-        control.bootstrap(Bootstrap(place, principal, identity, digest, expires))
-    # A crash before this line leaves a folder that is no site: without settings no program opens it.
-    write_settings(settings)
-    return MadeSite(root, settings.text("origin"), log_key, token)
 
 
 @contextmanager
@@ -129,18 +57,18 @@ def open_exchange(
     settings = read_settings(root, environment)
     with ExitStack() as stack:
         stack.enter_context(owned(settings.root, command, now_ns()))
-        database = _database(settings, stack)
+        database = database_of(settings, stack)
         check_revision(database)
         signer = SigningKey.load(settings.secret_file("keys.audit"))
-        audit = AuditLog(_audit_store(settings, database), signer, now_ns)
+        audit = AuditLog(audit_store_of(settings, database), signer, now_ns)
         stack.callback(audit.close)
         exchange = Exchange(settings, database, audit, now_ns, random_bytes, stack)
         recover(exchange.publish_parts)
         yield exchange
 
 
-class Exchange:
-    """One site's parts, put together; each engine is opened when it is first needed."""
+class Exchange(Engines):
+    """One site's parts, put together."""
 
     def __init__(
         self,
@@ -151,77 +79,9 @@ class Exchange:
         random_bytes: Callable[[int], bytes],
         stack: ExitStack,
     ) -> None:
-        self.settings, self.audit = settings, audit
-        self._database, self._now_ns, self._random, self._stack = database, now_ns, random_bytes, stack
+        super().__init__(settings, database, audit, now_ns, random_bytes, stack)
         self._loaded: str | None = None
         self._deciding = threading.Lock()
-
-    @cached_property
-    def actors(self) -> Actors:
-        """Names of people in the audit log."""
-        return _actors(self.settings)
-
-    @cached_property
-    def tagger(self) -> SubjectTagger:
-        """Makes subject tags."""
-        return SubjectTagger(read_secret(self.settings.secret_file("keys.subject")))
-
-    @cached_property
-    def control(self) -> Control:
-        """The control plane."""
-        return Control(SqlEventStore(self._database), self.audit, self.actors, self._now_ns)
-
-    @cached_property
-    def log(self) -> RecordLog:
-        """The record log, by the scheme of `engines.log`."""
-        from exchange.log.sqlite import SqliteRecordLog
-
-        log = SqliteRecordLog(self.settings.path(_behind(self.settings, "log", "sqlite")))
-        self._stack.callback(log.close)
-        return log
-
-    @cached_property
-    def state(self) -> StateStore:
-        """The state, by the scheme of `engines.state`."""
-        from exchange.state.sqlite import SqliteStateStore
-
-        state = SqliteStateStore(self.settings.path(_behind(self.settings, "state", "sqlite")))
-        self._stack.callback(state.close)
-        return state
-
-    @cached_property
-    def engine(self) -> PolicyEngine:
-        """The policy engine, by the scheme of `engines.policy`, with no bundle loaded."""
-        scheme, path = self.settings.engine("policy")
-        deadline_s = self.settings.number("policy.deadline_ms") / 1_000
-        engine: PolicyEngine
-        if scheme == "regorus":
-            from exchange.policy.regorus import RegorusEngine
-
-            engine = RegorusEngine(deadline_s)
-        elif scheme == "opa":
-            from exchange.policy.opa_binary import OpaBinaryEngine
-
-            engine = OpaBinaryEngine(self.settings.path(path), deadline_s)
-        else:
-            raise Invalid("engine_unknown", where="engines.policy", url=f"{scheme}:{path}")
-        self._stack.callback(engine.close)
-        return engine
-
-    @cached_property
-    def publish_parts(self) -> PublishParts:
-        """What the PUBLISH path is made of."""
-        transaction = transactions(self._database)
-        return PublishParts(
-            log=self.log,
-            seals=SealStore(transaction),
-            marks=CommitMarks(transaction),
-            transaction=transaction,
-            audit=self.audit,
-            tagger=self.tagger,
-            now_ns=self._now_ns,
-            batch_records=self.settings.number("publish.batch_records"),
-        )
 
     @cached_property
     def gateway(self) -> "Gateway":
@@ -383,20 +243,13 @@ class Exchange:
         self.audit.append(entry)
         raise refusal
 
-    @cached_property
-    def subjects(self) -> "SubjectIndex":
-        """The index that answers who saw a subject; brought up to date by whoever asks."""
-        from exchange.audit.subjects import SubjectIndex
-
-        index = SubjectIndex(self.settings.path("data/subjects.db"))
-        self._stack.callback(index.close)
-        return index
-
     def who_saw(self, who: Principal, tag: bytes) -> "list[tuple[Sighting, bool]]":
         """Every release and refusal that concerns a subject, each with whether its inclusion proof holds.
 
-        The auditor's question is in a checkpoint before it is answered.
+        The auditor's question is in a checkpoint before it is answered. Anybody else is refused, and that is audited.
         """
+        if "auditor" not in who.roles:
+            self.refuse(who, "audit who-saw", Refused("auditor_required"))
         vkey = self.settings.path(VKEY).read_text("utf-8").strip()
         checkpoint = open_checkpoint(self.audit.checkpoint(), vkey)
         size, root = checkpoint.size, checkpoint.root
@@ -449,31 +302,3 @@ class Exchange:
     def _scope_key(self, scope: str) -> bytes:
         root = read_secret(self.settings.secret_file("keys.pseudonym"))
         return hmac.digest(root, b"pseudonym\0" + scope.encode(), "sha256")[:16]
-
-
-def standing(name: str) -> Path:
-    """A folder that the exchange ships: beside this package in a checkout, inside it in a wheel."""
-    shipped = Path(__file__).parent / "standing" / name
-    return shipped if shipped.is_dir() else Path(__file__).parent.parent / name
-
-
-def _database(settings: Settings, stack: ExitStack) -> "Engine":
-    database = open_engine("sqlite:///" + str(settings.path(_behind(settings, "control", "sqlite"))))
-    stack.callback(database.dispose)
-    return database
-
-
-def _audit_store(settings: Settings, database: "Engine") -> EmbeddedAuditStore:
-    return EmbeddedAuditStore(settings.path(_behind(settings, "audit", "file")), database)
-
-
-def _actors(settings: Settings) -> Actors:
-    return Actors(read_secret(settings.secret_file("keys.actor")))
-
-
-def _behind(settings: Settings, engine: str, scheme: str) -> str:
-    """What stands behind an engine's scheme; `Invalid("engine_unknown")` for a scheme that nothing serves."""
-    found, rest = settings.engine(engine)
-    if found != scheme:
-        raise Invalid("engine_unknown", where=f"engines.{engine}", url=f"{found}:{rest}")
-    return rest

@@ -1,0 +1,144 @@
+"""Settings → engines by URL. Engines are named here and nowhere else."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from exchange.audit.embedded import EmbeddedAuditStore
+from exchange.audit.log import AuditLog
+from exchange.control.control import Control
+from exchange.control.database import open_engine
+from exchange.control.store import SqlEventStore
+from exchange.errors import Invalid
+from exchange.log import RecordLog
+from exchange.log.seals import CommitMarks, SealStore
+from exchange.policy import PolicyEngine
+from exchange.publish import PublishParts, transactions
+from exchange.settings import Settings
+from exchange.signing.keys import read_secret
+from exchange.signing.pseudonyms import Actors
+from exchange.signing.tags import SubjectTagger
+from exchange.state import StateStore
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from exchange.audit.subjects import SubjectIndex
+
+
+class Engines:
+    """The engines of one open site, each opened when it is first needed and closed with `stack`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: "Engine",
+        audit: AuditLog,
+        now_ns: Callable[[], int],
+        random_bytes: Callable[[int], bytes],
+        stack: ExitStack,
+    ) -> None:
+        self.settings, self.audit = settings, audit
+        self._database, self._now_ns, self._random, self._stack = database, now_ns, random_bytes, stack
+
+    @cached_property
+    def actors(self) -> Actors:
+        """Names of people in the audit log."""
+        return actors_of(self.settings)
+
+    @cached_property
+    def tagger(self) -> SubjectTagger:
+        """Makes subject tags."""
+        return SubjectTagger(read_secret(self.settings.secret_file("keys.subject")))
+
+    @cached_property
+    def control(self) -> Control:
+        """The control plane."""
+        return Control(SqlEventStore(self._database), self.audit, self.actors, self._now_ns)
+
+    @cached_property
+    def log(self) -> RecordLog:
+        """The record log, by the scheme of `engines.log`."""
+        from exchange.log.sqlite import SqliteRecordLog
+
+        log = SqliteRecordLog(self.settings.path(behind(self.settings, "log", "sqlite")))
+        self._stack.callback(log.close)
+        return log
+
+    @cached_property
+    def state(self) -> StateStore:
+        """The state, by the scheme of `engines.state`."""
+        from exchange.state.sqlite import SqliteStateStore
+
+        state = SqliteStateStore(self.settings.path(behind(self.settings, "state", "sqlite")))
+        self._stack.callback(state.close)
+        return state
+
+    @cached_property
+    def engine(self) -> PolicyEngine:
+        """The policy engine, by the scheme of `engines.policy`, with no bundle loaded."""
+        scheme, path = self.settings.engine("policy")
+        deadline_s = self.settings.number("policy.deadline_ms") / 1_000
+        engine: PolicyEngine
+        if scheme == "regorus":
+            from exchange.policy.regorus import RegorusEngine
+
+            engine = RegorusEngine(deadline_s)
+        elif scheme == "opa":
+            from exchange.policy.opa_binary import OpaBinaryEngine
+
+            engine = OpaBinaryEngine(self.settings.path(path), deadline_s)
+        else:
+            raise Invalid("engine_unknown", where="engines.policy", url=f"{scheme}:{path}")
+        self._stack.callback(engine.close)
+        return engine
+
+    @cached_property
+    def publish_parts(self) -> PublishParts:
+        """What the PUBLISH path is made of."""
+        transaction = transactions(self._database)
+        return PublishParts(
+            log=self.log,
+            seals=SealStore(transaction),
+            marks=CommitMarks(transaction),
+            transaction=transaction,
+            audit=self.audit,
+            tagger=self.tagger,
+            now_ns=self._now_ns,
+            batch_records=self.settings.number("publish.batch_records"),
+        )
+
+    @cached_property
+    def subjects(self) -> "SubjectIndex":
+        """The index that answers who saw a subject; brought up to date by whoever asks."""
+        from exchange.audit.subjects import SubjectIndex
+
+        index = SubjectIndex(self.settings.path("data/subjects.db"))
+        self._stack.callback(index.close)
+        return index
+
+
+def database_of(settings: Settings, stack: ExitStack) -> "Engine":
+    """The control database, by the scheme of `engines.control`."""
+    database = open_engine("sqlite:///" + str(settings.path(behind(settings, "control", "sqlite"))))
+    stack.callback(database.dispose)
+    return database
+
+
+def audit_store_of(settings: Settings, database: "Engine") -> EmbeddedAuditStore:
+    """The audit log's store, by the scheme of `engines.audit`."""
+    return EmbeddedAuditStore(settings.path(behind(settings, "audit", "file")), database)
+
+
+def actors_of(settings: Settings) -> Actors:
+    """Names of people in the audit log."""
+    return Actors(read_secret(settings.secret_file("keys.actor")))
+
+
+def behind(settings: Settings, engine: str, scheme: str) -> str:
+    """What stands behind an engine's scheme; `Invalid("engine_unknown")` for a scheme that nothing serves."""
+    found, rest = settings.engine(engine)
+    if found != scheme:
+        raise Invalid("engine_unknown", where=f"engines.{engine}", url=f"{found}:{rest}")
+    return rest
