@@ -55,8 +55,8 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     config.stash[_SEEN] = set()
     if config.option.basetemp is None and _has_room(MEMORY):
-        folder = Path(tempfile.mkdtemp(prefix="exchange-tests-", dir=MEMORY))
-        config.option.basetemp = str(folder / "tests")
+        folder = Path(tempfile.mkdtemp(prefix="ex-", dir=MEMORY))  # short: the path of a socket has 107 bytes at most
+        config.option.basetemp = str(folder)
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
