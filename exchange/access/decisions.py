@@ -15,7 +15,7 @@ from exchange.plan import Plan, Question
 from exchange.plan.question import BY_TAG
 from exchange.view.compiled import View
 
-_KEPT: Final = 256  # plans and views; beyond it all are forgotten and made again when needed
+_KEPT: Final = 32  # plans and views; beyond it all are forgotten and made again when needed
 _NOT_OF_THE_VIEW: Final = frozenset({"reasons", "expires_ns", "policy_revision", "epochs"})
 
 
