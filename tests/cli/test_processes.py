@@ -15,8 +15,10 @@ pytestmark = [pytest.mark.processes, pytest.mark.slow]
 
 
 def _started(site: Site, *words: str, who: str, **more: object) -> "subprocess.Popen[bytes]":
+    environment = site.environment(who)
+    environment.pop("PYTHONUNBUFFERED", None)  # as on most machines, output waits in a buffer
     return subprocess.Popen(  # type: ignore[call-overload, no-any-return]  # streams as each test wants them
-        [sys.executable, "-m", "exchange", *words], env=site.environment(who), cwd=site.folder, **more
+        [sys.executable, "-m", "exchange", *words], env=environment, cwd=site.folder, **more
     )
 
 
