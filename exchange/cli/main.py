@@ -49,12 +49,13 @@ def main(arguments: Sequence[str] | None = None, now_ns: Callable[[], int] = tim
         return _INTERRUPTED
     except BrokenPipeError:
         # The reader of our output went away; what was released is in the audit log.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go_of_output()
         return Unavailable.exit_code
     except OSError as error:
         terminal.error(
             Unavailable("system", where=_base(error.filename), detail=error.strerror or type(error).__name__)
         )
+        _let_go_of_output()
         return Unavailable.exit_code
 
 
@@ -64,6 +65,14 @@ def _run(terminal: Terminal, words: Sequence[str]) -> int:
     # What could not be written is found out here, not when the interpreter ends.
     terminal.stdout.flush()
     return code
+
+
+def _let_go_of_output() -> None:
+    """What still waits in standard output's buffer, and cannot be written, fails no second time at the very end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _base(name: object) -> str:
