@@ -13,7 +13,7 @@ _LIBRARIES: Final = ("fastavro", "sqlalchemy", "cryptography", "celine-regorus")
 
 def described() -> Iterator[str]:
     """Lines on processor, memory, load, disk, Python and libraries."""
-    yield f"{_processor()}, {len(os.sched_getaffinity(0))} cores, {_memory_gb():.0f} GB, {platform.system()}"
+    yield f"{_processor()}, {os.cpu_count()} cores, {_memory_gb():.0f} GB, {platform.system()}"
     yield f"load {os.getloadavg()[0]:.1f} at the start: above 0.5 something else runs, trust ratios alone"
     libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
     yield f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {libraries}"
