@@ -27,7 +27,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2, help="processes that do it")
     parser.add_argument("--kills", action="store_true", help="only the kill rounds")
     parser.add_argument("--syscalls", action="store_true", help="only the system calls")
-    parser.add_argument("--points", type=int, default=0, help="only so many of them, evenly chosen")
+    parser.add_argument("--points", type=int, default=0, help="only so many of them")
     parser.add_argument("--mutants", action="store_true", help="only our own mutants")
     parser.add_argument("--cornered", action="store_true", help="the mutants without their random kills")
     chosen = parser.parse_args()

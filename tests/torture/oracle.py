@@ -124,11 +124,17 @@ def check_open(exchange: Exchange, ledger: Ledger) -> None:
     for release in exchange.gateway.read(reader, site.STANDING, {}, "jsonl"):
         shown.update(amounts(release.payload))
     need(max(shown.values(), default=1) == 1, "a consumer got a record twice")
-    for source, last in ledger.acknowledged.items():
-        for sequence in range(1, last + 1):
-            need(f"{source}/{sequence}" in ids, f"acknowledged and not readable: {source}/{sequence}")
+    for source in site.SOURCES:
+        marked, last = exchange.log.mark(source), ledger.acknowledged.get(source, 0)
+        need(marked >= last, f"acknowledged up to {last}, and {source} is marked at {marked}")
+        for sequence in range(1, marked + 1):  # what a mark covers is not sent again: it is readable
+            record = f"{source}/{sequence}"
+            need(record in ids, f"acknowledged or marked, and not readable: {record}")
             if is_good(sequence):
-                need(amount(source, sequence) in shown, f"acknowledged, and no consumer gets {source}/{sequence}")
+                need(
+                    amount(source, sequence) in shown,
+                    f"acknowledged or marked, and no consumer gets {source}/{sequence}",
+                )
     _model(exchange, ledger)
 
 

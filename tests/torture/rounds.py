@@ -206,8 +206,9 @@ class Rounds:
 
     def _kill(self, random: Random) -> None:
         start_up = self._dirty or random.random() < _AT_START
-        kill = Kill(random.uniform(0, _LONGEST_S), 0 if start_up else random.randint(1, _MOST_ACTIONS))
         first = self._prepared.first
+        actions = 0 if start_up else random.randint(1, 2 if first else _MOST_ACTIONS)
+        kill = Kill(random.uniform(0, _LONGEST_S), actions)
         self._child(lambda tell: work(self._copy, random, tell, first), kill)
         self.tally.doing[self._ledger.doing] += 1
         self.tally.in_commit += any((self._copy / "data/audit/staging").iterdir())

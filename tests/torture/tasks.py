@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any, Final
 
 from tests.torture import mutants, syscalls
@@ -28,10 +29,11 @@ def rounds(folder: Path, seed: str, share: tuple[int, int], most: int, seconds: 
 
 
 def points(folder: Path, seed: str, share: tuple[int, int], most: int, seconds: float) -> dict[str, Any]:
-    """Every system call of one release, one commit, one command; of `most`, so many of them, evenly chosen."""
+    """Every system call of one release, one commit, one command; or `most` of them."""
     ready = prepared(folder, seed)
     found = syscalls.points(ready)
-    chosen = found[:: max(1, len(found) // most)] if most else found
+    of_all = Random(seed.rpartition(".")[0])  # the same for every worker
+    chosen = of_all.sample(found, min(most, len(found))) if most else found
     print(json.dumps({"total": len(chosen)}), flush=True)
     until = time.monotonic() + seconds if seconds else float("inf")
     struck, met, failures = 0, 0, []
