@@ -4,10 +4,14 @@ import threading
 import time
 from collections.abc import Callable
 
+import pytest
+
 from exchange.access import Release
 from exchange.errors import Refused
 from tests.access.oracle import judge
 from tests.access.town import LOOKUP, MEMBERS, READ, Town
+
+pytestmark = pytest.mark.torture  # steps that fail: the second part of `make test`
 
 ROUNDS = 4
 

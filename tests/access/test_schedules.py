@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +27,8 @@ from tests.access.town import (
 )
 from tests.log.memory import folder_in_memory
 from tests.profiles import examples
+
+pytestmark = pytest.mark.torture  # steps that fail: the second part of `make test`
 
 
 class Play:

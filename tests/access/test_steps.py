@@ -15,6 +15,8 @@ from tests.access.oracle import judge
 from tests.access.test_paths import amounts, of_members
 from tests.access.town import LOOKUP, MEMBERS, READ, Town
 
+pytestmark = pytest.mark.torture  # steps that fail: the second part of `make test`
+
 STEPS = ("decide", "view", "committed", "members", "start_run", "log.read", "state.apply", "audit.submit", "audit.wait")
 
 

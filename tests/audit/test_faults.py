@@ -14,6 +14,8 @@ from exchange.audit.verify import verify
 from exchange.errors import Tampered, Unavailable
 from tests.audit.building import KEY, START_NS, VKEY, clock, control, log_at, store_at
 
+pytestmark = pytest.mark.torture  # steps that fail: the second part of `make test`
+
 CHANGING = ("stage", "swap", "write", "publish", "unstage", "prune")
 WRITING = ("write", "rename", "sync_folder", "make_folder", "remove", "remove_folder")
 

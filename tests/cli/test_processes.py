@@ -11,7 +11,7 @@ import pytest
 
 from tests.simulator import ASKED, AUDITOR, CHECKER, DATASET, MEMBERS, NEIGHBOUR, Site
 
-pytestmark = [pytest.mark.processes, pytest.mark.slow]
+pytestmark = [pytest.mark.processes, pytest.mark.torture]  # they are killed and interrupted
 
 
 def _started(site: Site, *words: str, who: str, **more: object) -> "subprocess.Popen[bytes]":

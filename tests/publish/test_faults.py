@@ -28,6 +28,8 @@ from tests.publish.building import (
     readable,
 )
 
+pytestmark = pytest.mark.torture  # steps that fail: the second part of `make test`
+
 RECORDS: dict[int, Any] = {number: person(number) for number in range(1, 11)} | {3: {"bad": 1}, 9: {}}
 GOOD = [number for number in RECORDS if number not in (3, 9)]
 STEPS = ["seals.put", "log.append", "transaction", "audit.add", "audit.wait", "log.mark", "marks.mark"]
