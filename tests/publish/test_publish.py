@@ -10,7 +10,7 @@ import pytest
 from exchange.avro.records import Codec
 from exchange.avro.schema import from_document
 from exchange.control.catalogue import DEAD_LETTER
-from exchange.errors import Invalid, Unavailable
+from exchange.errors import Invalid, Tampered, Unavailable
 from exchange.log.dead_letters import NO_TAG, topic_of
 from exchange.names import partition_of
 from exchange.publish import Published, publish
@@ -217,3 +217,9 @@ def test_a_source_that_others_keep_taking_from_is_given_up(site: Site) -> None:
     with pytest.raises(Unavailable, match="source_contended"):
         publish(adapter, site.target, parts, on_batch=lambda _: None)
     assert readable(site) == []
+
+
+def test_a_seal_that_is_not_there_is_tampering(site: Site) -> None:
+    """A commit names seals that were kept before it: one that is gone was taken away."""
+    with pytest.raises(Tampered, match="seal_missing"):
+        site.parts.seals.get("0" * 32)
