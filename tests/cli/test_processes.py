@@ -107,6 +107,7 @@ def test_no_process_has_an_id_among_its_arguments(site: Site) -> None:
     process.stdin = None
     while process.poll() is None:
         seen |= set(_arguments_below(process.pid))
+        time.sleep(0.01)
     assert process.communicate()[0].count(b"\n") == 2
     assert any(b"worker.py" in one for one in seen)
     assert not [one for one in seen for person in MEMBERS if person.encode() in one]
