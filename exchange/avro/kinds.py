@@ -1,6 +1,7 @@
 """How to look at an Avro type that has been brought into normal form."""
 
 from collections.abc import Iterable, Mapping
+from math import floor, log10
 from typing import Any, Final, TypeAlias
 
 Avro: TypeAlias = Any  # a type as its JSON: a name, a definition (dict) or a union (list)
@@ -48,8 +49,8 @@ def _is_decimal(avro: Mapping[str, Any]) -> bool:
     precision, scale = avro.get("precision"), avro.get("scale", 0)
     if type(precision) is not int or type(scale) is not int or not 0 <= scale <= precision or precision < 1:
         return False
-    # The digits that so many bytes can hold; compared by bits, since nothing else bounds the precision.
-    return avro["type"] == "bytes" or bool(10 ** min(precision, 200_000) <= 2 ** (8 * avro["size"] - 1))
+    # The specification's formula; the logarithm is exact enough, and no number as long as the file may ask is made.
+    return avro["type"] == "bytes" or precision <= floor(log10(2) * (8 * avro["size"] - 1))
 
 
 def branches(avro: Avro) -> tuple[list[Avro], bool]:
