@@ -50,7 +50,7 @@ def _is_decimal(avro: Mapping[str, Any]) -> bool:
     if type(precision) is not int or type(scale) is not int or not 0 <= scale <= precision or precision < 1:
         return False
     # The specification's formula; the logarithm is exact enough, and no number as long as the file may ask is made.
-    return avro["type"] == "bytes" or precision <= floor(log10(2) * (8 * avro["size"] - 1))
+    return avro["type"] == "bytes" or bool(precision <= floor(log10(2) * (8 * avro["size"] - 1)))
 
 
 def branches(avro: Avro) -> tuple[list[Avro], bool]:
