@@ -2,17 +2,22 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from exchange.cli.opening import actor_of, opened
 from exchange.cli.options import Commands, command
 from exchange.cli.terminal import Terminal
 from exchange.messages import Language
 
+if TYPE_CHECKING:
+    from exchange.publish import Published
+
 
 def mount(commands: Commands, common: argparse.ArgumentParser, language: Language) -> None:
     """Adds `publish` and `dead-letters`."""
     publish = command(commands, "publish", _publish, common, language)
     publish.add_argument("adapter", type=Path, metavar="ADAPTER.toml")
+    publish.add_argument("--seal-key", type=Path, metavar="FILE")
     publish.add_argument("files", type=Path, nargs="+", metavar="FILE")
     dead = command(commands, "dead-letters", _dead_letters, common, language)
     dead.add_argument("dataset")
@@ -23,7 +28,11 @@ def _publish(terminal: Terminal, parsed: argparse.Namespace) -> None:
         actor = actor_of(exchange, terminal, parsed)
         adapter, dataset = exchange.files_adapter(parsed.adapter, parsed.files)
         with terminal.progress(None, "rec") as bar:
-            published = exchange.publish(actor, adapter, dataset, lambda so_far: bar.to(so_far.taken + so_far.rejected))
+
+            def on_batch(so_far: "Published") -> None:
+                bar.to(so_far.taken + so_far.rejected)
+
+            published = exchange.publish(actor, adapter, dataset, on_batch, parsed.seal_key)
         for note in adapter.notes:
             terminal.say("publish_note", note=note)
         document = {

@@ -11,7 +11,7 @@ from exchange.cli.options import Commands, Group, Run, command
 from exchange.cli.terminal import Terminal, new_file, read_json
 from exchange.control import commands as c
 from exchange.control.tokens import new_token
-from exchange.errors import Invalid
+from exchange.errors import Invalid, Refused
 from exchange.messages import Language
 
 if TYPE_CHECKING:
@@ -143,8 +143,15 @@ def _add_department(terminal: Terminal, parsed: argparse.Namespace) -> None:
     with opened(terminal, parsed) as exchange:
         actor = actor_of(exchange, terminal, parsed)
         places = (parsed.zh, parsed.en, parsed.region, parsed.region_parent, parsed.line_parent, parsed.zone)
-        key = parsed.seal_key or exchange.delegated_seal_key(parsed.id)
+        key = parsed.seal_key or _delegated(exchange, actor, parsed.id)
         done(terminal, exchange.control.execute(actor, c.AddDepartment(parsed.id, *places, key)))
+
+
+def _delegated(exchange: "Exchange", actor: "Principal", department: str) -> str:
+    """A key that the site keeps for a department; nobody but who may add departments leaves one there."""
+    if "sharing_authority" not in actor.roles:
+        exchange.refuse(actor, "department add", Refused("role_required", where=department, roles="sharing_authority"))
+    return exchange.delegated_seal_key(department)
 
 
 def _register(terminal: Terminal, parsed: argparse.Namespace) -> None:
@@ -159,7 +166,7 @@ def _register(terminal: Terminal, parsed: argparse.Namespace) -> None:
         model = exchange.control.model()
         for entry in departments:
             if entry["id"] not in model.departments:
-                key = entry.pop("seal_key", None) or exchange.delegated_seal_key(entry["id"])
+                key = entry.pop("seal_key", None) or _delegated(exchange, actor, entry["id"])
                 places = {"region_parent": None, "line_parent": None, "zone": "extranet", **entry}
                 exchange.control.execute(actor, c.AddDepartment(**places, seal_key=key))
                 added.append(entry["id"])

@@ -9,6 +9,7 @@ from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from exchange.errors import Tampered, Unavailable
+from exchange.log.database import shortened
 
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
 # SQLite's primary result codes for "not now": anything else from a prepared statement means a broken file.
@@ -64,6 +65,8 @@ def check_revision(engine: Engine) -> None:
     path = engine.url.database
     if engine.dialect.name == "sqlite" and not (path and Path(path).is_file()):
         raise Unavailable("control_database_missing", where=path or "")
+    if engine.dialect.name == "sqlite" and path and shortened(Path(path)):
+        raise Tampered("control_database_damaged", where=path, detail="shorter than its header says")
     needed = head_revision()
     with translated(engine), engine.connect() as connection:
         made = engine.dialect.has_table(connection, "alembic_version")

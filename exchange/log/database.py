@@ -48,6 +48,23 @@ class Kind:
     other_format: Callable[[str, int], ExchangeError]  # (file, the number found)
 
 
+def shortened(path: Path) -> bool:
+    """Whether a SQLite file is shorter than its header says, which SQLite itself notices only at the missing pages.
+
+    SQLite file format, section 1.3: page size at byte 16, number of pages at 28, which holds when the numbers at 24 and
+    92 agree. A file with a WAL beside it says nothing: pages may stand there.
+    """
+    wal = Path(f"{path}-wal")
+    if wal.exists() and wal.stat().st_size:
+        return False
+    with path.open("rb") as file:
+        header = file.read(100)
+    if len(header) < 100 or header[24:28] != header[92:96]:
+        return False
+    page, pages = int.from_bytes(header[16:18], "big"), int.from_bytes(header[28:32], "big")
+    return path.stat().st_size < (65_536 if page == 1 else page) * pages
+
+
 class Database:
     """A SQLite file of one kind, made when it is not there; it may be used from any thread.
 
@@ -65,6 +82,8 @@ class Database:
         with self._translated():
             if not path.exists():
                 self._make(path)
+            elif shortened(path):
+                raise self.damaged("shorter than its header says")
             self._file = self._identity()
             self._writer = self._connect()
             try:

@@ -181,12 +181,20 @@ class Exchange(Engines):
         return FilesAdapter(read, files, place), read.dataset
 
     def publish(
-        self, who: Principal, adapter: "Adapter", name: str, on_batch: "Callable[[Published], None]"
+        self,
+        who: Principal,
+        adapter: "Adapter",
+        name: str,
+        on_batch: "Callable[[Published], None]",
+        own_key: Path | None = None,
     ) -> Published:
         """Publishes a dataset as a system or steward of the department that owns it.
 
+        `own_key` is the file of the department's own seal key; without one the exchange signs as its delegate.
+
         Raises:
             Refused: `not_the_owner`, `role_required`, audited.
+            Invalid: `seal_key_differs`: not the key that the department is recorded with.
         """
         dataset = self.control.model().dataset(name)
         if who.department != dataset.department:
@@ -206,8 +214,8 @@ class Exchange(Engines):
             dead_schema_id=dataset.dead_schema_id,
             partitions=partitions,
             subject_type=dataset.subject_type,
-            key=self._seal_key(dataset.department),
-            delegate=True,
+            key=self._seal_key(dataset.department, own_key or seal_key(self.settings.root, dataset.department)),
+            delegate=own_key is None,
             actor=self.actors.name(who.id),
         )
         return publish(adapter, target, self.publish_parts, on_batch=on_batch)
@@ -291,12 +299,10 @@ class Exchange(Engines):
         key = SigningKey.load(file) if file.exists() else new_signing_key(file)
         return key.public.hex()
 
-    def _seal_key(self, department: str) -> SigningKey:
-        key = SigningKey.load(seal_key(self.settings.root, department))
+    def _seal_key(self, department: str, file: Path) -> SigningKey:
+        key = SigningKey.load(file)
         if key.public.hex() != self.control.model().departments[department].seal_key:
-            raise Invalid(
-                "seal_key_differs", where=str(seal_key(self.settings.root, department)), department=department
-            )
+            raise Invalid("seal_key_differs", where=str(file), department=department)
         return key
 
     def _scope_key(self, scope: str) -> bytes:

@@ -1,0 +1,43 @@
+"""Whose key seals: the department's own, or the one that the site keeps for it and nobody else leaves there."""
+
+from pathlib import Path
+
+from exchange.signing.keys import new_signing_key
+from tests.simulator import ADAPTER, AUTHORITY, CONSUMER, SYSTEM, Site, row
+
+NEW = "432524197901010028"
+
+
+def _publish(site: Site, key: Path) -> "tuple[int, str]":
+    files = site.rows([row(NEW, 12_300)], name="more.csv")
+    ran = site.run("publish", str(site.folder / ADAPTER), str(files), "--seal-key", str(key), who=SYSTEM)
+    return ran.code, ran.error_code if ran.code else ""
+
+
+def test_a_department_seals_with_its_own_key(site: Site) -> None:
+    """With its own key file the seal does not say that the exchange signed as a delegate; without it, it does."""
+    own = site.folder / "own.key"
+    (site.root / "keys" / "seal-ny.renshe.key").rename(own)
+    assert _publish(site, own) == (0, "")
+    delegated = [body["delegate"] for _, _, body in site.entries("record_commit")]
+    assert delegated[0] is True
+    assert delegated[-1] is False
+
+
+def test_another_key_does_not_seal(site: Site) -> None:
+    """A key that the department is not recorded with publishes nothing."""
+    before = len(site.entries("record_commit"))
+    new_signing_key(site.folder / "other.key")
+    assert _publish(site, site.folder / "other.key") == (2, "seal_key_differs")
+    assert len(site.entries("record_commit")) == before
+
+
+def test_who_may_not_add_a_department_leaves_no_key(site: Site) -> None:
+    """The refusal comes before a key is made, and is audited."""
+    words = ("department", "add", "ny.new", "--zh", "新", "--en", "New", "--region", "431126")
+    ran = site.run(*words, who=CONSUMER)
+    assert (ran.code, ran.error_code) == (1, "role_required")
+    assert not (site.root / "keys" / "seal-ny.new.key").exists()
+    assert site.entries("refusal")[-1][2]["reasons"] == ["role_required"]
+    assert site.run(*words, who=AUTHORITY).code == 0
+    assert (site.root / "keys" / "seal-ny.new.key").exists()
