@@ -11,7 +11,7 @@ demo: $(READY)
 # First what needs nothing but this machine and seconds, then what plays, kills and recovers.
 test: $(READY)
 	@$(BIN)/python -m pytest -n 2 -m "not torture and not demo" $(ARGS)
-	@$(BIN)/python -m pytest -n 2 -m "torture or demo" $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "torture or demo" $(ARGS)
 
 check: $(READY)
 	@$(BIN)/ruff format --check .
