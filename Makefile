@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Without its bytecode every process would compile the exchange anew, and the demo starts sixty of them.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test check torture bench format lock clean
 

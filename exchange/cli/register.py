@@ -150,7 +150,7 @@ def _add_department(terminal: Terminal, parsed: argparse.Namespace) -> None:
 def _delegated(exchange: "Exchange", actor: "Principal", department: str) -> str:
     """A key that the site keeps for a department; nobody but who may add departments leaves one there."""
     if "sharing_authority" not in actor.roles:
-        exchange.refuse(actor, "department add", Refused("role_required", where=department, roles="sharing_authority"))
+        exchange.refuse(actor, "department add", Refused("role_missing", where=department, roles="sharing_authority"))
     return exchange.delegated_seal_key(department)
 
 

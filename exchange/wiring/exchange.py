@@ -193,14 +193,14 @@ class Exchange(Engines):
         `own_key` is the file of the department's own seal key; without one the exchange signs as its delegate.
 
         Raises:
-            Refused: `not_the_owner`, `role_required`, audited.
+            Refused: `not_the_owner`, `role_missing`, audited.
             Invalid: `seal_key_differs`: not the key that the department is recorded with.
         """
         dataset = self.control.model().dataset(name)
         if who.department != dataset.department:
             self.refuse(who, "publish", Refused("not_the_owner", where=name, department=dataset.department), name)
         if not who.roles & {"department_system", "steward"}:
-            self.refuse(who, "publish", Refused("role_required", where=name, roles="department_system, steward"), name)
+            self.refuse(who, "publish", Refused("role_missing", where=name, roles="department_system / steward"), name)
         from exchange.contracts.check import Checker
 
         contract = self.contract(name)

@@ -204,7 +204,7 @@ def test_what_is_published_is_counted_and_again_is_nothing(site: Site) -> None:
     foreign = site.publish(who=CHECKER)
     assert (foreign.code, foreign.error_code) == (1, "not_the_owner")
     done(site.run("principal", "roles", SYSTEM, "--role", "operator", "--json", who=AUTHORITY))
-    assert (site.publish().code, site.publish().error_code) == (1, "role_required")
+    assert (site.publish().code, site.publish().error_code) == (1, "role_missing")
     assert [body["action"] for _, _, body in site.entries("refusal")] == ["publish"] * 3
 
 

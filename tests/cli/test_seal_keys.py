@@ -36,8 +36,8 @@ def test_who_may_not_add_a_department_leaves_no_key(site: Site) -> None:
     """The refusal comes before a key is made, and is audited."""
     words = ("department", "add", "ny.new", "--zh", "新", "--en", "New", "--region", "431126")
     ran = site.run(*words, who=CONSUMER)
-    assert (ran.code, ran.error_code) == (1, "role_required")
+    assert (ran.code, ran.error_code) == (1, "role_missing")
     assert not (site.root / "keys" / "seal-ny.new.key").exists()
-    assert site.entries("refusal")[-1][2]["reasons"] == ["role_required"]
+    assert site.entries("refusal")[-1][2]["reasons"] == ["role_missing"]
     assert site.run(*words, who=AUTHORITY).code == 0
     assert (site.root / "keys" / "seal-ny.new.key").exists()

@@ -194,7 +194,7 @@ def test_only_the_owner_publishes(town: Town, who: str) -> None:
     town.do(AUTHORITY, c.ChangeRoles(PUBLISHER, ("auditor",)))
     with pytest.raises(Refused) as caught:
         town.publish(50, 1)
-    assert caught.value.code == "role_required"
+    assert caught.value.code == "role_missing"
 
 
 def test_a_crash_between_append_and_commit_is_mended(
