@@ -13,9 +13,10 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from exchange.cli.attacks import cut_off, flip_byte, rewrite
+from exchange.cli.cast import AUDITOR, AUTHORITY, CHECKER, CLERK, PUBLISHERS, agreements_of_c1, register
 from exchange.cli.stage import Failed, Stage
 from exchange.errors import ExchangeError
 from exchange.messages import describe, language_of, text
@@ -30,28 +31,6 @@ SCENES: Final = 11
 CASE: Final = "case-2026-000123"
 CASE_DEAD: Final = "case-2026-000124"
 CASE_HOME: Final = "case-2026-000125"
-_PUBLISHERS: Final = {
-    "mz.division": "cn.mca",
-    "ps.hukou_person": "ny.gongan",
-    "hrss.pension_account": "ny.renshe",
-    "fin.receipt": "ny.caizheng",
-    "ca.dibao_application": "ny.wanjing",
-    "ca.dibao_standard": "yz.minzheng",
-}
-_TITLES: Final = {
-    "cn.mca": ("民政部", "Ministry of Civil Affairs", "000000", None),
-    "yz.minzheng": ("永州市民政局", "Yongzhou Civil Affairs", "431100", "cn.mca"),
-    "ny.minzheng": ("宁远县民政局", "Ningyuan Civil Affairs", "431126", "yz.minzheng"),
-    "ny.wanjing": ("湾井镇", "Wanjing Township", "431126103", "ny.minzheng"),
-    "ny.gongan": ("宁远县公安局", "Ningyuan Public Security", "431126", None),
-    "ny.renshe": ("宁远县人社局", "Ningyuan Human Resources", "431126", None),
-    "ny.caizheng": ("宁远县财政局", "Ningyuan Finance", "431126", None),
-    "ny.shenji": ("宁远县审计局", "Ningyuan Audit Office", "431126", None),
-}
-CLERK: Final = "clerk.ny.wanjing"
-CHECKER: Final = "checker.ny.minzheng"
-AUDITOR: Final = "auditor.ny.shenji"
-AUTHORITY: Final = "authority.ny.shuju"
 
 
 def main() -> int:
@@ -128,9 +107,9 @@ def _found(stage: Stage, folder: Path) -> None:
     words = ["--name", "宁远县数据共享交换（合成数据）", "--department", "ny.shuju", "--principal", AUTHORITY]
     token = str(stage.tokens / f"{AUTHORITY}.token")
     stage.run(None, "init", str(stage.root), *words, "--token-out", token, site=False)
-    register = folder / "register.json"
-    register.write_text(json.dumps(_register(), ensure_ascii=False, indent=1), "utf-8")
-    stage.run(AUTHORITY, "register", str(register), "--tokens", str(stage.tokens), quiet=True)
+    people = folder / "register.json"
+    people.write_text(json.dumps(register(), ensure_ascii=False, indent=1), "utf-8")
+    stage.run(AUTHORITY, "register", str(people), "--tokens", str(stage.tokens), quiet=True)
     revision = stage.run("steward.ny.minzheng", "policy", "submit", "--json", quiet=True).json[0]["about"]
     stage.run(AUTHORITY, "policy", "approve", revision, quiet=True)
     active = [
@@ -139,43 +118,20 @@ def _found(stage: Stage, folder: Path) -> None:
     stage.check(text("demo_check_policy", stage.language), [one["revision"] for one in active], [revision])
 
 
-def _register() -> dict[str, Any]:
-    departments = [
-        {"id": id_, "title_zh": zh, "title_en": en, "region": region, "line_parent": line}
-        for id_, (zh, en, region, line) in _TITLES.items()
-    ]
-    people: list[dict[str, Any]] = [
-        {"id": f"steward.{department}", "department": department, "roles": ["steward"]}
-        for department in _TITLES
-        if department != "ny.shenji"
-    ]
-    people += [
-        {"id": f"svc.{department}", "department": department, "roles": ["department_system"]}
-        for department in _PUBLISHERS.values()
-    ]
-    for name, department, role in (
-        (CLERK, "ny.wanjing", "department_system"),
-        (CHECKER, "ny.minzheng", "department_system"),
-        (AUDITOR, "ny.shenji", "auditor"),
-    ):
-        people.append({"id": name, "department": department, "roles": [role]})
-    return {"departments": departments, "principals": people}
-
-
 def _contracts(stage: Stage) -> None:
-    for dataset, department in _PUBLISHERS.items():
+    for dataset, department in PUBLISHERS.items():
         folder = stage.root / "schemas" / department / dataset
         shutil.copytree(standing("schemas") / department / dataset, folder)
         stage.run(f"steward.{department}", "dataset", "submit", str(folder), quiet=True)
     names = [one["name"] for one in stage.run(AUTHORITY, "dataset", "list", "--json", quiet=True).json]
-    stage.check(text("demo_check_datasets", stage.language), sorted(names), sorted(_PUBLISHERS))
+    stage.check(text("demo_check_datasets", stage.language), sorted(names), sorted(PUBLISHERS))
 
 
 def _publish(stage: Stage, source: Path, truth: "Truth") -> dict[str, Counter[str]]:
     """Every file by its own department, each figure against the generator's truth; then one of them once more."""
     published: dict[str, Counter[str]] = {}
     for name, file in truth.files.items():
-        who = f"svc.{_PUBLISHERS[file.dataset]}"
+        who = f"svc.{PUBLISHERS[file.dataset]}"
         words = ["publish", str(source / file.config), str(source / name), "--json"]
         answer = stage.run(who, *words, quiet=True).json
         good, bad = file.good, sum(file.rejected.values())
@@ -183,7 +139,7 @@ def _publish(stage: Stage, source: Path, truth: "Truth") -> dict[str, Counter[st
         published.setdefault(file.dataset, Counter()).update(records=good, dead=bad)
     name, file = "pension.csv", truth.files["pension.csv"]
     again = stage.run(
-        f"svc.{_PUBLISHERS[file.dataset]}",
+        f"svc.{PUBLISHERS[file.dataset]}",
         "publish",
         str(source / file.config),
         str(source / name),
@@ -191,94 +147,10 @@ def _publish(stage: Stage, source: Path, truth: "Truth") -> dict[str, Counter[st
         quiet=True,
     )
     stage.check(text("demo_check_again", stage.language), (again.json["taken"], again.json["dead_letters"]), (0, 0))
-    letters = stage.run(f"svc.{_PUBLISHERS[file.dataset]}", "dead-letters", file.dataset, "--json", quiet=True).json
+    letters = stage.run(f"svc.{PUBLISHERS[file.dataset]}", "dead-letters", file.dataset, "--json", quiet=True).json
     found = Counter(one["code"] for one in letters if one["file"] == name)
     stage.check(text("demo_check_dead", stage.language), dict(found), dict(file.rejected))
     return published
-
-
-def _terms(
-    consumer: str, dataset: str, purpose: str, fields: dict[str, dict[str, Any]], rows: dict[str, Any]
-) -> dict[str, Any]:
-    return {
-        "consumer": consumer,
-        "dataset": dataset,
-        "purpose": purpose,
-        "legal_basis": "社会救助法 第四十一条",
-        "actions": ["read", "lookup"],
-        "fields": [{"path": path, "mask": mask} for path, mask in fields.items()],
-        "rows": rows,
-        "case_bound": True,
-        "zone": "extranet",
-        "counts": False,
-        "from": time.strftime("%Y-%m-%d", time.localtime(time.time() - 86_400)),
-        "until": time.strftime("%Y-%m-%d", time.localtime(time.time() + 180 * 86_400)),
-        "purge_by": None,
-    }
-
-
-KEEP: Final[dict[str, Any]] = {"kind": "keep"}
-_PARTIAL_ID: Final = {"kind": "partial", "first": 6, "last": 4}
-_BELOW: Final = {"kind": "verdict", "op": "lt", "value": {"table": "dibao_standard_fen", "key": "431126"}}
-
-
-def agreements_of_c1() -> dict[str, tuple[str, dict[str, Any]]]:
-    """What the two consumers of C1 ask for: name → (requesting steward, terms)."""
-    everything = {"op": "all"}
-    subsidies = {"op": "in", "path": "kind", "values": ["SUBSIDY", "REFUND"]}
-    county = {"op": "prefix", "path": "hukou_region", "value": "431126"}
-    clerk, checker = ("ny.wanjing", "dibao.intake"), ("ny.minzheng", "dibao.initial_check")
-    asked: dict[str, tuple[str, str, str, dict[str, dict[str, Any]], dict[str, Any]]] = {
-        "clerk-pension": (
-            clerk[0],
-            "hrss.pension_account",
-            clerk[1],
-            {"person_id": _PARTIAL_ID, "monthly_benefit_fen": _BELOW},
-            everything,
-        ),
-        "clerk-receipt": (
-            clerk[0],
-            "fin.receipt",
-            clerk[1],
-            {"party_id": _PARTIAL_ID, "amount_fen": _BELOW},
-            subsidies,
-        ),
-        "checker-person": (
-            checker[0],
-            "ps.hukou_person",
-            checker[1],
-            {
-                **dict.fromkeys(("person_id", "name", "sex", "birth_date", "household_id", "relation_to_head"), KEEP),
-                **dict.fromkeys(("hukou_region", "status", "status_date"), KEEP),
-            },
-            county,
-        ),
-        "checker-pension": (
-            checker[0],
-            "hrss.pension_account",
-            checker[1],
-            {
-                **dict.fromkeys(("person_id", "scheme", "status", "monthly_benefit_fen", "last_paid_month"), KEEP),
-                "bank_account": {"kind": "partial", "first": 0, "last": 4},
-            },
-            everything,
-        ),
-        "checker-receipt": (
-            checker[0],
-            "fin.receipt",
-            checker[1],
-            dict.fromkeys(("party_id", "kind", "item_code", "amount_fen", "issued_at"), KEEP),
-            subsidies,
-        ),
-        "checker-application": (
-            checker[0],
-            "ca.dibao_application",
-            checker[1],
-            dict.fromkeys(("application_id", "household_id", "township_code", "status"), KEEP),
-            everything,
-        ),
-    }
-    return {name: (f"steward.{terms[0]}", _terms(*terms)) for name, terms in asked.items()}
 
 
 def _agree(stage: Stage, folder: Path) -> dict[str, str]:
@@ -292,8 +164,8 @@ def _agree(stage: Stage, folder: Path) -> dict[str, str]:
         files = [str(folder / f"{name}.json") for name in own]
         made = stage.run(steward, "agreement", "request", *files, "--json", quiet=True).json
         numbers |= dict(zip(own, (one["about"] for one in made), strict=True))
-    for provider in sorted({_PUBLISHERS[terms["dataset"]] for _, terms in asked.values()}):
-        own_numbers = [numbers[name] for name, (_, terms) in asked.items() if _PUBLISHERS[terms["dataset"]] == provider]
+    for provider in sorted({PUBLISHERS[terms["dataset"]] for _, terms in asked.values()}):
+        own_numbers = [numbers[name] for name, (_, terms) in asked.items() if PUBLISHERS[terms["dataset"]] == provider]
         words = ["--endorse", "--note", "范围必要 the scope is needed"]
         stage.run(f"steward.{provider}", "agreement", "review", *own_numbers, *words, quiet=True)
     stage.run("steward.ny.minzheng", "agreement", "approve", numbers["checker-person"], ends=1)
