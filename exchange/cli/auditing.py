@@ -1,9 +1,11 @@
 """`audit …`: who saw a subject, the entries and their proofs, and the offline verification."""
 
 import argparse
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from exchange.cli.opening import auditor_of, opened, site_of
 from exchange.cli.options import Commands, Group
@@ -38,29 +40,24 @@ def _who_saw(terminal: Terminal, parsed: argparse.Namespace) -> None:
         for tag in tags:
             for sighting, proved in exchange.who_saw(actor, tag):
                 rows.append({"subject": tag.hex(), **asdict(sighting), "proved": proved})
-        shown = [{**row, "time": terminal.time(row["time_ns"], exchange.settings.zone)} for row in rows]
-        columns = [
-            "index",
-            "time",
-            "kind",
-            "dataset",
-            "recipient",
-            "purpose",
-            "case",
-            "fields",
-            "reasons",
-            "policy_revision",
-            "proved",
-        ]
-        if terminal.json:
-            terminal.show(rows, ())
-        else:
-            terminal.table([_short(row) for row in shown], columns)
+        zone = exchange.settings.zone
+    terminal.show(rows, (line for row in rows for line in _told(terminal, row, zone)))
 
 
-def _short(row: dict[str, Any]) -> dict[str, Any]:
-    revision = str(row.get("policy_revision") or "-")
-    return {**row, "policy_revision": revision[:19], "fields": ",".join(one["path"] for one in row["fields"] or ())}
+def _told(terminal: Terminal, row: Mapping[str, Any], zone: ZoneInfo) -> Iterator[str]:
+    """One entry that concerns a subject: what happened, what was shown or why it was not, and whether it is proved."""
+    facts = {name: row[name] or "-" for name in ("dataset", "recipient", "purpose", "case", "agreement", "action")}
+    kind = text(f"seen_{row['kind']}", terminal.language)
+    where = text("seen_where", terminal.language, **facts)
+    yield f"{row['index']}  {terminal.time(row['time_ns'], zone)}  {kind}  {where}"
+    shown = [f"{one['path']} ({one['mask']['kind']})" for one in row["fields"] or ()]
+    if shown:
+        yield "    " + text("seen_fields", terminal.language, fields=", ".join(shown))
+    if row["reasons"]:
+        reasons = ", ".join(row["reasons"])
+        yield "    " + text("seen_reasons", terminal.language, reasons=reasons)
+    proof = text("seen_proved" if row["proved"] else "seen_not_proved", terminal.language)
+    yield "    " + text("seen_policy", terminal.language, revision=row["policy_revision"] or "-", proof=proof)
 
 
 def _checkpoint(terminal: Terminal, parsed: argparse.Namespace) -> None:
@@ -107,18 +104,9 @@ def _verify(terminal: Terminal, parsed: argparse.Namespace) -> int:
     kept = [read_bytes(file) for file in parsed.checkpoint]
     with terminal.progress(None, "entries") as bar:
         verdict = verify(folder, vkey, kept, lambda done, _: bar.to(done))
-    document = verdict.to_document()
     lines = [text("verify_ok" if verdict.ok else "verify_bad", terminal.language, size=verdict.size)]
-    lines += [text("verify_finding", terminal.language, **_finding(one)) for one in document["findings"]]
+    lines += [f"{one.code}: {one.sentence(terminal.language)}" for one in verdict.findings]
     if not parsed.checkpoint:
         lines.append(text("verify_no_checkpoint", terminal.language))
-    terminal.show(document, lines)
+    terminal.show(verdict.to_document(), lines)
     return 0 if verdict.ok else Tampered.exit_code
-
-
-def _finding(one: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "code": one.get("code"),
-        "place": one.get("index") if one.get("index") is not None else one.get("file"),
-        "detail": one.get("detail"),
-    }

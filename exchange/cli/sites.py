@@ -65,6 +65,7 @@ def figures(exchange: "Exchange") -> list[dict[str, Any]]:
         what = "dead letters" if topic.startswith(DEAD) else "records"
         count = sum(_records(exchange, topic, partition) for partition in range(partitions))
         rows.append({"what": what, "name": topic.removeprefix(DEAD), "count": count})
+    rows.sort(key=lambda row: str(row["what"]), reverse=True)
     entries: Counter[str] = Counter()
     released = 0
     for _, kind, body in exchange.audit.entries(0, exchange.audit.size):

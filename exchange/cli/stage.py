@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from exchange.messages import Language, text
 
-_TAIL: Final = 6
+_WIDTH: Final = 160
 
 
 class Failed(Exception):  # it is what happened to the play
@@ -53,8 +53,12 @@ class Stage:
         ends: int = 0,
         quiet: bool = False,
         site: bool = True,
+        lines: int = 6,
     ) -> "Played":
-        """Runs `exchange WORDS` as a process with the token of `who`; it must end with the exit code `ends`."""
+        """Runs `exchange WORDS` as a process with the token of `who`; it must end with the exit code `ends`.
+
+        The last `lines` of what it wrote are shown, unless `quiet`; a refusal is always shown.
+        """
         environment = {k: v for k, v in os.environ.items() if not k.startswith("EXCHANGE_")}
         # Sixty processes that each compile the exchange anew would cost more than all that they do.
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -64,7 +68,7 @@ class Stage:
         if who is not None:
             environment["EXCHANGE_TOKEN"] = f"file:{self.tokens / who}.token"
         shown = " ".join(shlex.quote(_relative(word)) for word in words)
-        print(f"  \033[2m{who or '-'} $\033[0m exchange {shown}", flush=True)
+        print(f"  {who or '-'} $ exchange {shown}", flush=True)
         done = subprocess.run(
             [sys.executable, "-m", "exchange", *words],
             input=stdin,
@@ -74,9 +78,9 @@ class Stage:
             check=False,
         )
         self.processes += 1
-        if not quiet or done.returncode != ends:
-            for line in [*done.stdout.splitlines()[-_TAIL:], *done.stderr.splitlines()[-_TAIL:]]:
-                print(f"    {line[:160]}", flush=True)
+        if not quiet or done.returncode:
+            for line in [*done.stdout.splitlines()[-lines:], *done.stderr.splitlines()[-lines:]]:
+                print(f"    {line[:_WIDTH]}", flush=True)
         if done.returncode != ends:
             raise Failed(f"exchange {shown}: ended with {done.returncode}, not {ends}")
         return Played(done.stdout, done.stderr)
@@ -86,7 +90,8 @@ class Stage:
         self.checks += 1
         if found != expected:
             raise Failed(f"{what}: {found!r}, expected {expected!r}")
-        print(f"  ✓ {what}: {found if not isinstance(found, bool) else ''}".rstrip(": "), flush=True)
+        items = [_plain(one) for one in found] if isinstance(found, list) else [str(found)]
+        print(f"  ✓ {what}: {', '.join(items) or text('demo_none', self.language)}", flush=True)
 
 
 @dataclass(frozen=True)
@@ -102,9 +107,19 @@ class Played:
         return json.loads(self.stdout)
 
     @property
+    def reasons(self) -> list[str]:
+        """The reason codes of a refusal, as it told them to a person."""
+        told = [line for line in self.stderr.splitlines() if line.startswith("  ") and "→" not in line]
+        return [line.partition(":")[0].strip() for line in told]
+
+    @property
     def records(self) -> list[dict[str, Any]]:
         """The records it wrote as JSON lines."""
         return [json.loads(line) for line in self.stdout.splitlines()]
+
+
+def _plain(item: object) -> str:
+    return " × ".join(map(str, reversed(item))) if isinstance(item, tuple) else str(item)
 
 
 def _relative(word: str) -> str:

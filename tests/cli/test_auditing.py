@@ -29,8 +29,11 @@ def test_who_saw_names_every_release_and_refusal_with_its_proof(site: Site) -> N
     assert rows[0]["policy_revision"].startswith("sha256:")
     rows = site.run("audit", "who-saw", "--json", who=AUDITOR, stdin=NEIGHBOUR).json
     assert [(one["kind"], one["reasons"], one["proved"]) for one in rows] == [("refusal", ["not_in_case"], True)]
-    table = site.run("audit", "who-saw", who=AUDITOR, stdin=MEMBERS[0]).stdout
-    assert table.splitlines()[0].split()[:3] == ["index", "time", "kind"]
+    told = site.run("audit", "who-saw", who=AUDITOR, stdin=NEIGHBOUR).stdout.splitlines()
+    assert told[0].startswith(f"{rows[0]['index']}  ")
+    assert told[0].endswith(f"refusal  {DATASET} → ny.minzheng, purpose dibao.initial_check, case case-1")
+    assert told[1].strip() == "refused: not_in_case"
+    assert told[2].strip() == f"policy {rows[0]['policy_revision']}; inclusion proof holds"
     assert site.run("audit", "who-saw", "--json", who=AUDITOR, stdin=OTHERS[1]).json == []
 
 

@@ -81,7 +81,9 @@ def test_a_damaged_derived_store_answers_nothing_wrong(site: Site, name: str, da
         assert ran.code in {3, 4}
         one_clear_error(ran, ran.error_code, name)
     else:
-        assert ran.out == before.out if name == "state.db" else "audit_query" in ran.stdout  # the question before
+        assert (
+            ran.out == before.out if name == "state.db" else "auditor's question" in ran.stdout
+        )  # the question before
     for left in site.data.glob(name + "*"):
         left.unlink()
     again = site.run(*words, who=who, stdin=MEMBERS[0])
