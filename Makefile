@@ -10,10 +10,10 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: $(READY)
 	@$(BIN)/python -m exchange.cli.demo $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE))
 
-# First what needs nothing but this machine and seconds, then what plays, kills and recovers.
+# First the embedded part, in seconds; then what runs on OPA, plays the demo, kills and recovers.
 test: $(READY)
-	@$(BIN)/python -m pytest -n 2 -m "not torture and not demo" $(ARGS)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "torture or demo" $(ARGS)
+	@$(BIN)/python -m pytest -n 2 -m "not torture and not demo and not opa" $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "torture or demo or opa" $(ARGS)
 
 check: $(READY)
 	@$(BIN)/ruff format --check .

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 _TRIGGERED: set[str] = set()
 MEMORY = Path("/dev/shm")  # only where there is one
 ROOM = 2 * 1024**3
-QUICK = "not torture and not demo"  # what `make test` runs first: all but a few tests
+QUICK = "not torture and not demo and not opa"  # what `make test` runs first: the embedded part
 
 
 def _note_codes() -> None:
@@ -65,6 +65,14 @@ def _has_room(folder: Path) -> bool:
 
 
 _SEEN = pytest.StashKey[set[str]]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that runs on OPA is marked so, whether it says so itself or takes the engine as a parameter."""
+    for item in items:
+        engine = getattr(item, "callspec", None)
+        if engine is not None and "opa" in engine.id.split("-"):
+            item.add_marker("opa")
 
 
 def pytest_collection_finish() -> None:

@@ -19,6 +19,8 @@ from exchange.policy.modules import BUILTINS
 from tests.policy.engines import HOUR, MEMBERS, NOW, POLICIES, REVISION, agreement, closing, maker, opa_path, question
 from tests.profiles import examples
 
+pytestmark = pytest.mark.opa
+
 
 def opa(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs the OPA binary in the policies' folder."""

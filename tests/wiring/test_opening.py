@@ -99,6 +99,7 @@ def test_settings_come_from_the_environment_too(made_town: Path, folder: Path, e
     assert not (root / "data" / "state.db").exists()
 
 
+@pytest.mark.opa
 def test_the_opa_engine_decides_as_the_embedded_one(made_town: Path, folder: Path) -> None:
     """The same plan for the same question, by the binary that the settings name."""
     plans = []
