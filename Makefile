@@ -5,7 +5,7 @@ READY := .venv/.ready
 # Without its bytecode every process would compile the exchange anew, and the demo starts sixty of them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check torture bench format lock clean
+.PHONY: demo test check torture properties bench format lock clean
 
 demo: $(READY)
 	@$(BIN)/python -m exchange.cli.demo $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE))
@@ -23,6 +23,10 @@ check: $(READY)
 
 torture: $(READY)
 	@$(BIN)/python -m tests.torture $(ARGS)
+
+# The properties of `make test` with fifty times as many examples.
+properties: $(READY)
+	@HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n 2 --timeout 1800 -m "not demo" -k "$(or $(ONLY),test)" $(ARGS)
 
 bench: $(READY)
 	@$(BIN)/python -m tests.bench $(ARGS)

@@ -112,7 +112,7 @@ def test_a_uuid_in_capitals_is_read_and_written_in_small_letters() -> None:
     assert codec.encode(record) == zigzag(36) + small.encode()
 
 
-@settings(max_examples=examples(120), deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(st.binary(max_size=120))
 @example(CODEC.encode(GOOD))
 def test_random_bytes_give_a_faultless_record_or_one_error(body: bytes) -> None:
@@ -124,7 +124,7 @@ def test_random_bytes_give_a_faultless_record_or_one_error(body: bytes) -> None:
         assert fastavro.schemaless_reader(io.BytesIO(body), CODEC.schema.parsed, None) == record
 
 
-@settings(max_examples=examples(120), deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(st.integers(0, 10_000), st.binary(min_size=1, max_size=2), st.booleans())
 def test_damage_is_refused_or_gives_a_faultless_record(at: int, change: bytes, cut: bool) -> None:
     """A good body, cut off or changed at any place: as above, and a cut-off one is always refused."""

@@ -29,7 +29,7 @@ def with_type(avro: Any, **attributes: Any) -> Schema:
     return with_fields({"name": "f", "type": avro, **attributes})
 
 
-@settings(max_examples=examples(50), deadline=None)
+@settings(max_examples=examples(35), deadline=None)
 @given(evolutions())
 def test_what_we_resolve_fastavro_resolves_alike(case: tuple[Schema, Schema, dict[str, Any]]) -> None:
     """Where both read a record with the newer schema they read the same; what we cannot read is the one error.

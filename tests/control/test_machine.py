@@ -199,5 +199,5 @@ def _shape(model: Model) -> tuple[int, int, int, int]:
 def test_every_reachable_state_keeps_the_rules(machine: type[RuleBasedStateMachine]) -> None:
     """Whatever anybody tries, in whatever order."""
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=examples(20), stateful_step_count=25, deadline=None)
+        machine, settings=settings(max_examples=examples(14), stateful_step_count=25, deadline=None)
     )

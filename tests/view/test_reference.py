@@ -18,7 +18,7 @@ from tests.view import reference
 from tests.view.plans import KEYS, SETS, documents
 
 Played = tuple[dict[str, Any], Schema, list[dict[str, Any]], list[bytes]]
-MANY = settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=examples(18), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @st.composite

@@ -114,7 +114,7 @@ LINE = st.tuples(st.integers(0, 3), st.sampled_from("甲乙丙"), st.integers(0,
 STEP = st.tuples(st.lists(LINE, max_size=6), st.integers(1, 4), st.integers(0, 5), st.booleans())
 
 
-@settings(max_examples=examples(20), deadline=None)
+@settings(max_examples=examples(14), deadline=None)
 @given(st.lists(STEP, min_size=1, max_size=6))
 def test_no_event_is_lost_or_doubled(steps: list[Step]) -> None:
     """Edit, send, crash before or after the exchange takes a batch, and so on: the state is always the last file's.
