@@ -1,6 +1,7 @@
 """How many examples Hypothesis tries: `quick` in every run, `thorough` where HYPOTHESIS_PROFILE says so.
 
-A test says what is enough for every run, `@settings(max_examples=examples(60))`; thorough (`make properties`) is fifty times as many.
+A test says what is enough for every run, `@settings(max_examples=examples(60))`; thorough is fifty times as many
+(`make properties`).
 """
 
 import os
