@@ -171,11 +171,20 @@ class Exchange(Engines):
         return Contract.from_document(self.control.document(dataset.contract))
 
     def files_adapter(self, config: Path, files: Sequence[Path]) -> "tuple[FilesAdapter, str]":
-        """The files adapter that a TOML file describes, and the dataset that it feeds."""
+        """The files adapter that a TOML file describes, and the dataset that it feeds.
+
+        Raises:
+            Invalid: `adapter_fields_differ`: it fills other fields than the dataset's: every record would fail.
+        """
         from adapters.files.adapter import FilesAdapter
         from adapters.files.config import load_config
 
         read = load_config(config)
+        filled = {column.field for column in read.columns} | {*read.constants, *read.absent}
+        needed = {str(field["name"]) for field in self.contract(read.dataset).schemas[-1].document["fields"]}
+        if filled != needed:
+            unknown, missing = (", ".join(sorted(some)) or "-" for some in (filled - needed, needed - filled))
+            raise Invalid("adapter_fields_differ", where=config.name, unknown=unknown, missing=missing)
         place = ledger(self.settings.root, check("source", read.source))
         place.parent.mkdir(mode=0o700, exist_ok=True)
         return FilesAdapter(read, files, place), read.dataset

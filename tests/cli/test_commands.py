@@ -10,6 +10,7 @@ import pytest
 from exchange.cli.main import parser
 from tests.cli.test_main import leaves
 from tests.simulator import (
+    ADAPTER,
     AGREEMENT,
     ASKED,
     AUDITOR,
@@ -20,6 +21,7 @@ from tests.simulator import (
     DATASET,
     MEMBERS,
     NEIGHBOUR,
+    PERSONS,
     PROVIDER,
     SYSTEM,
     Ran,
@@ -371,3 +373,18 @@ def _second_dataset(site: Site) -> None:
     done(site.run("register", *words, who=AUTHORITY))
     folder = str(standing("schemas") / "yz.minzheng" / "ca.dibao_standard")
     done(site.run("dataset", "submit", folder, "--json", who="steward.yz.minzheng"))
+
+
+def test_an_adapter_for_other_fields_is_one_error(site: Site) -> None:
+    """A field that the schema lacks, or one left out, is told once and before a record is read: no dead letters."""
+    config = site.folder / ADAPTER
+    text = config.read_text("utf-8")
+    assert "monthly_benefit_fen" in text
+    config.write_text(text.replace("monthly_benefit_fen", "monthly_benefit"), "utf-8")
+    before = site.entries("record_commit")
+    ran = site.publish(site.rows([row(PERSONS[0], 7)], "next.csv"))
+    assert (ran.code, ran.error_code) == (2, "adapter_fields_differ")
+    assert f"{ADAPTER}: " in ran.stderr
+    assert "fills monthly_benefit," in ran.stderr
+    assert "leaves out monthly_benefit_fen" in ran.stderr
+    assert site.entries("record_commit") == before
