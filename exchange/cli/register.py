@@ -83,6 +83,7 @@ def _datasets(group: Group) -> None:
     group.command("list", _list("datasets", ["name", "department", "share_type", "revision", "subject_type"]))
     show = group.command("show", _show_dataset)
     show.add_argument("name")
+    group.command("withheld", _withheld).add_argument("name")
 
 
 def _cases(group: Group) -> None:
@@ -243,6 +244,13 @@ def _submit_contract(terminal: Terminal, parsed: argparse.Namespace) -> None:
     with opened(terminal, parsed) as exchange:
         actor = actor_of(exchange, terminal, parsed)
         done(terminal, *(exchange.control.execute(actor, c.SubmitContract(one.to_document())) for one in contracts))
+
+
+def _withheld(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    with opened(terminal, parsed) as exchange:
+        rows = list(exchange.withheld(actor_of(exchange, terminal, parsed), parsed.name))
+        shown = [{**row, "time": terminal.time(row["time_ns"], exchange.settings.zone)} for row in rows]
+    terminal.table(shown, ["index", "time", "agreement", "partition", "lo", "hi", "withheld", "schema"])
 
 
 def _show_dataset(terminal: Terminal, parsed: argparse.Namespace) -> None:

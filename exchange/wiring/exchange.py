@@ -245,6 +245,19 @@ class Exchange(Engines):
             yield from (codec.decode(value) for value in stored.values)
             position = stored.next_position
 
+    def withheld(self, who: Principal, name: str) -> Iterator[dict[str, Any]]:
+        """The releases of a dataset that left out records which could not be read as the agreement's schema, or had no
+        result under a mask: for the department that published them, to mend them. Which ones they are stands among the
+        excluded positions of each release's entry.
+        """
+        dataset = self.control.model().dataset(name)
+        if who.department != dataset.department:
+            self.refuse(who, "withheld", Refused("not_the_owner", where=name, department=dataset.department), name)
+        told = ("time_ns", "agreement", "partition", "lo", "hi", "withheld", "schema")
+        for index, kind, body in self.audit.entries(0, self.audit.size):
+            if kind == "release" and body["dataset"] == name and body["withheld"]:
+                yield {"index": index, **{key: body[key] for key in told}}
+
     def refuse(self, who: Principal | None, action: str, refusal: Refused, dataset: str | None = None) -> NoReturn:
         """Writes the refusal of something that is no question into the audit log, then raises it."""
         entry = make(

@@ -274,6 +274,12 @@ def test_schemas_of_several_versions_in_one_topic(town: Town) -> None:
     found = gateway.lookup(town.reader, LOOKUP, MEMBERS[:2], "jsonl")
     assert (amounts(found), found.withheld) == ([101], 1)
     judge(town, [*before, *after, found])
+    told = list(town.exchange.withheld(town.exchange.control.model().principal(OWNER), DATASET))
+    assert [(one["index"], one["withheld"]) for one in told] == [
+        (one.index, 1) for one in (*after, found) if one.withheld
+    ]
+    with pytest.raises(Refused, match="not_the_owner"):
+        list(town.exchange.withheld(town.reader, DATASET))
 
 
 def test_a_plan_too_large_for_a_leaf_is_refused_before_anything_is_read(town: Town) -> None:

@@ -57,6 +57,7 @@ WORDS = {
     "policy approve": "sha256:" + "0" * 64,
     "policy withdraw": "--reason r",
     "policy list": "",
+    "dataset withheld": DATASET,
     "agreement request": "{folder}/terms.json",
     "agreement review": f"{AGREEMENT} --endorse --note n",
     "agreement approve": AGREEMENT,
@@ -388,3 +389,9 @@ def test_an_adapter_for_other_fields_is_one_error(site: Site) -> None:
     assert "fills monthly_benefit," in ran.stderr
     assert "leaves out monthly_benefit_fen" in ran.stderr
     assert site.entries("record_commit") == before
+
+
+def test_what_was_withheld_is_told_to_the_owner_alone(site: Site) -> None:
+    """Nothing was: an empty table; another department is refused."""
+    assert done(site.run("dataset", "withheld", DATASET, "--json", who=PROVIDER)) == []
+    assert site.run("dataset", "withheld", DATASET, who=CONSUMER).error_code == "not_the_owner"
