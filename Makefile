@@ -12,7 +12,7 @@ demo: $(READY)
 
 # First the embedded part, in seconds; then what runs on OPA, plays the demo, kills and recovers.
 test: $(READY)
-	@$(BIN)/python -m pytest -n 2 -m "not torture and not demo and not opa" $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist worksteal -m "not torture and not demo and not opa" $(ARGS)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "torture or demo or opa" $(ARGS)
 
 check: $(READY)
