@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None, now_ns: Callable[[], int] = tim
     words = sys.argv[1:] if arguments is None else list(arguments)
     for stream in (sys.stdout, sys.stderr):
         # Names of people may hold characters that the terminal's encoding lacks; a failed print loses more.
-        stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]  # both are text over bytes here
     terminal = Terminal(_language(words), "--json" in words, os.environ, now_ns=now_ns)
     try:
         return _run(terminal, words)
