@@ -1,16 +1,14 @@
 """`read`, `lookup` and `explain`: what a consumer may have, and why."""
 
 import argparse
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from exchange.cli.opening import actor_of, opened
 from exchange.cli.options import Commands, command
-from exchange.cli.terminal import Terminal
+from exchange.cli.terminal import Terminal, replaced
 from exchange.errors import Invalid
 from exchange.messages import Language
 
@@ -129,16 +127,9 @@ def _output(terminal: Terminal, file: Path | None) -> Iterator[BinaryIO]:
         yield terminal.binary_out()
         terminal.binary_out().flush()
         return
-    try:
-        descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name[:100]}.")
-    except OSError as error:
-        raise Invalid("file_unwritable", where=str(file), detail=error.strerror) from None
-    try:
-        with os.fdopen(descriptor, "wb") as out:
-            yield out
-            out.flush()
-            os.fsync(descriptor)
-        Path(name).replace(file)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with ExitStack() as stack:
+        try:
+            out = stack.enter_context(replaced(file))
+        except OSError as error:
+            raise Invalid("file_unwritable", where=str(file), detail=error.strerror) from None
+        yield out

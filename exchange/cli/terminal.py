@@ -5,6 +5,7 @@ import json
 import os
 import re
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -128,6 +129,26 @@ class Progress:
         """So much is done."""
         if self._bar is not None:
             self._bar.update(done - self._bar.n)
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[BinaryIO]:
+    """A file that appears under its name whole, when the block ends well, and is its owner's alone; else nothing does.
+
+    Raises:
+        OSError: it cannot be made, written or renamed.
+    """
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+    try:
+        with os.fdopen(descriptor, "wb") as spool:
+            yield spool
+            spool.flush()
+            os.fsync(descriptor)
+        # A crash before this leaves a hidden file beside the path, and the path as it was.
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def read_text(file: Path) -> str:

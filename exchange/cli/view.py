@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from exchange.cli.options import Commands, command
-from exchange.cli.terminal import Terminal
+from exchange.cli.terminal import Terminal, replaced
 from exchange.errors import Invalid, Unavailable
 from exchange.messages import Language, text
 
@@ -152,7 +152,7 @@ def _whole(terminal: Terminal, out: str) -> Iterator[BinaryIO]:
     path = Path(os.path.realpath(out))
     stream = out == STREAM or (path.exists() and not path.is_file())  # a pipe or device is written to, not replaced
     try:
-        with _spooled(terminal, out) if stream else _renamed(path) as spool:
+        with _spooled(terminal, out) if stream else replaced(path) as spool:
             yield spool
     except OSError as error:
         if isinstance(error, BrokenPipeError):
@@ -171,18 +171,3 @@ def _spooled(terminal: Terminal, out: str) -> Iterator[BinaryIO]:
         else:
             with Path(out).open("wb") as device:
                 shutil.copyfileobj(spool, device)
-
-
-@contextmanager
-def _renamed(path: Path) -> Iterator[BinaryIO]:
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
-    try:
-        with os.fdopen(descriptor, "wb") as spool:
-            yield spool
-            spool.flush()
-            os.fsync(descriptor)
-        # A crash before this leaves a hidden file beside OUT and OUT as it was.
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
