@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -44,23 +45,24 @@ def test_platform_without_regorus(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_engine_that_cannot_start_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the worker died and no other can be had, questions are refused; when it can again, they are answered."""
     others = _workers_of_this_process()
-    engine = RegorusEngine(2.0)
-    engine.load(bundle('plan := {"id": input.id}'))
-    monkeypatch.setattr(regorus, "_WORKER", tmp_path / "nowhere.py")
-    (worker,) = _workers_of_this_process() - others
-    os.kill(worker, signal.SIGKILL)
-    os.waitid(os.P_PID, worker, os.WEXITED | os.WNOWAIT)
-    for _ in range(2):
-        with pytest.raises(Refused) as refused:
-            engine.evaluate(canonical(question()))
-        assert (refused.value.code, refused.value.facts["detail"]) == ("policy_unavailable", "engine")
-    monkeypatch.undo()
-    assert engine.evaluate(canonical(question())) == {"id": "q-1"}
-    engine.close()
+    with closing(RegorusEngine(2.0)) as engine:
+        engine.load(bundle('plan := {"id": input.id}'))
+        monkeypatch.setattr(regorus, "_WORKER", tmp_path / "nowhere.py")
+        (worker,) = _workers_of_this_process() - others
+        os.kill(worker, signal.SIGKILL)
+        os.waitid(os.P_PID, worker, os.WEXITED | os.WNOWAIT)
+        for _ in range(2):
+            with pytest.raises(Refused) as refused:
+                engine.evaluate(canonical(question()))
+            assert (refused.value.code, refused.value.facts["detail"]) == ("policy_unavailable", "engine")
+        monkeypatch.undo()
+        assert engine.evaluate(canonical(question())) == {"id": "q-1"}
 
 
 def _workers_of_this_process() -> set[int]:
-    listing = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, check=True)
+    # -ww: else a line ends at the width of some terminal, and a checkout in a deeper folder has longer lines.
+    command = ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(os.getpid())]
+    listing = subprocess.run(command, capture_output=True, check=True)
     return {int(line.split()[0]) for line in listing.stdout.splitlines() if str(WORKER).encode() in line}
 
 
