@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
@@ -25,23 +25,28 @@ def ledger(root: Path, source: str) -> Path:
 
 
 @contextmanager
-def owned(root: Path, command: str, now_ns: int) -> Iterator[None]:
-    """Holds the site's data for this process.
+def owned(root: Path, command: str, now_ns: int) -> Iterator[Callable[[str], None]]:
+    """Holds the site's data for this process. It gets a function that tells others at which Unix socket it serves.
 
     The lock is the operating system's, so it ends with the process however that dies; the text in the file only
     says who holds it.
 
     Raises:
-        Unavailable: `site_in_use`, with the process that holds it; `system` where the folder cannot be used.
+        Unavailable: `site_in_use`, with the process that holds it and the `socket` where it serves, if it does;
+            `system` where the folder cannot be used.
     """
     with _lock_file(root) as file:
         if not _try_lock(file):
             raise Unavailable("site_in_use", where=str(root), **_holder(file))
-        file.seek(0)
-        file.truncate()
-        json.dump({"pid": os.getpid(), "command": command, "since_ns": now_ns}, file)
-        file.flush()
-        yield
+
+        def tell(socket: str) -> None:
+            file.seek(0)
+            file.truncate()
+            json.dump({"pid": os.getpid(), "command": command, "since_ns": now_ns, "socket": socket}, file)
+            file.flush()
+
+        tell("")
+        yield tell
 
 
 def _lock_file(root: Path) -> IO[str]:
@@ -55,9 +60,9 @@ def _holder(file: IO[str]) -> dict[str, object]:
     file.seek(0)
     try:
         holder = json.loads(file.read(4096))
-        return {"pid": int(holder["pid"]), "command": str(holder["command"])}
+        return {name: str(holder[name]) for name in ("pid", "command", "socket")}
     except (ValueError, KeyError, TypeError, OSError):
-        return {"pid": "?", "command": "?"}
+        return {"pid": "?", "command": "?", "socket": ""}
 
 
 def _try_lock(file: IO[str]) -> bool:

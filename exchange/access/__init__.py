@@ -88,6 +88,32 @@ class Gateway:
             self._flight.abandoned()
         raise Unavailable("release_unstable", where=request.dataset)
 
+    def batch(
+        self, who: Principal, request: Request, partition: int, position: int, form: Format, most: int
+    ) -> Release | None:
+        """One release of at most `most` records from `position` of a partition, for a reader who asks for each batch
+        by itself; None where nothing is committed behind it.
+
+        Raises:
+            Refused: as `read`. Invalid: `position_unknown`; what `Decisions.made` raises.
+            Unavailable: nothing is released; ask again.
+        """
+        self._flight.abandoned()
+        for attempt in range(_TRIES):
+            decided = self._decisions.made(who, request)
+            known = 0 <= partition < self._parts.log.topics().get(request.dataset, 0)
+            until = self._parts.committed(request.dataset, partition) if known else 0
+            if not 0 <= position <= until:
+                raise Invalid("position_unknown", where=f"{request.dataset}/{partition}", position=position)
+            if position == until:
+                return None
+            put = self._batch(decided, partition, position, min(until, position + max(most, 1)), form, attempt)
+            release = self._flight.handed_over() if put > position else None
+            if release is not None:
+                return release
+            self._flight.abandoned()
+        raise Unavailable("release_unstable", where=request.dataset)
+
     def explain(self, who: Principal, request: Request) -> Plan:
         """The plan for a request, allowed or not; its decision entry is in a checkpoint, and nothing is released."""
         return self._decisions.explained(who, request)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from exchange.cli.opening import actor_of, opened
+from exchange.cli.opening import desk_of
 from exchange.cli.options import Commands, Group
 from exchange.cli.register import done
 from exchange.cli.terminal import Terminal, read_json
@@ -39,9 +39,8 @@ def _by_id(group: Group, name: str, make: Callable[[str, argparse.Namespace], c.
     """A command over one or more agreements, done in their order until one is refused."""
 
     def run(terminal: Terminal, parsed: argparse.Namespace) -> None:
-        with opened(terminal, parsed) as exchange:
-            actor = actor_of(exchange, terminal, parsed)
-            done(terminal, *[exchange.control.execute(actor, make(one, parsed)) for one in parsed.id])
+        with desk_of(terminal, parsed) as desk:
+            done(terminal, *[desk.execute(make(one, parsed)) for one in parsed.id])
 
     parser = group.command(name, run)
     parser.add_argument("id", nargs="+")
@@ -49,8 +48,8 @@ def _by_id(group: Group, name: str, make: Callable[[str, argparse.Namespace], c.
 
 
 def _expire(terminal: Terminal, parsed: argparse.Namespace) -> None:
-    with opened(terminal, parsed) as exchange:
-        done(terminal, exchange.control.execute(actor_of(exchange, terminal, parsed), c.ExpireAgreements()))
+    with desk_of(terminal, parsed) as desk:
+        done(terminal, desk.execute(c.ExpireAgreements()))
 
 
 def _request(terminal: Terminal, parsed: argparse.Namespace) -> None:
@@ -58,10 +57,9 @@ def _request(terminal: Terminal, parsed: argparse.Namespace) -> None:
     for name, document in documents:
         if not isinstance(document, dict):
             raise Invalid("file_unparsable", where=name, detail="no JSON object")
-    with opened(terminal, parsed) as exchange:
-        actor = actor_of(exchange, terminal, parsed)
-        asked = [_with_times(document, exchange.settings.zone, name) for name, document in documents]
-        done(terminal, *[exchange.control.execute(actor, c.RequestAgreement(terms)) for terms in asked])
+    with desk_of(terminal, parsed) as desk:
+        asked = [_with_times(document, desk.zone, name) for name, document in documents]
+        done(terminal, *[desk.execute(c.RequestAgreement(terms)) for terms in asked])
 
 
 def _with_times(document: dict[str, Any], zone: ZoneInfo, where: str) -> dict[str, Any]:
@@ -80,27 +78,12 @@ def _with_times(document: dict[str, Any], zone: ZoneInfo, where: str) -> dict[st
 
 
 def _list(terminal: Terminal, parsed: argparse.Namespace) -> None:
-    with opened(terminal, parsed) as exchange:
-        actor_of(exchange, terminal, parsed)
-        rows = [
-            {
-                "id": one.id,
-                "status": one.status,
-                "consumer": one.terms.consumer,
-                "dataset": one.terms.dataset,
-                "purpose": one.terms.purpose,
-                "epoch": one.epoch,
-            }
-            for one in exchange.control.model().agreements.values()
-        ]
-        terminal.table(rows, ["id", "status", "consumer", "dataset", "purpose", "epoch"])
+    with desk_of(terminal, parsed) as desk:
+        terminal.table(desk.listing("agreements"), ["id", "status", "consumer", "dataset", "purpose", "epoch"])
 
 
 def _show(terminal: Terminal, parsed: argparse.Namespace) -> None:
-    with opened(terminal, parsed) as exchange:
-        actor_of(exchange, terminal, parsed)
-        one = exchange.control.model().agreement(parsed.id)
-        people = {"requested_by": one.requested_by, "reviewed_by": one.reviewed_by, "approved_by": one.approved_by}
-        document = {"id": one.id, "status": one.status, "epoch": one.epoch, **people, "terms": one.terms.to_document()}
-        flat = {**{k: v for k, v in document.items() if k != "terms"}, **one.terms.to_document()}
+    with desk_of(terminal, parsed) as desk:
+        document = desk.agreement(parsed.id)
+        flat = {**{k: v for k, v in document.items() if k != "terms"}, **document["terms"]}
         terminal.show(document, [f"{name}: {value}" for name, value in flat.items()])

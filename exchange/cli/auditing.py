@@ -2,12 +2,11 @@
 
 import argparse
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from exchange.cli.opening import auditor_of, opened, site_of
+from exchange.cli.opening import desk_of, site_of
 from exchange.cli.options import Commands, Group
 from exchange.cli.terminal import Terminal, read_bytes, read_text, write_bytes
 from exchange.errors import Tampered
@@ -33,14 +32,9 @@ def mount(commands: Commands, common: argparse.ArgumentParser, language: Languag
 
 def _who_saw(terminal: Terminal, parsed: argparse.Namespace) -> None:
     ids = terminal.ids(parsed.ids_file)
-    with opened(terminal, parsed) as exchange:
-        actor = auditor_of(exchange, terminal, parsed)
-        tags = [bytes.fromhex(tag) for tag in exchange.tags(parsed.subject_type, ids)]
-        rows: list[dict[str, Any]] = []
-        for tag in tags:
-            for sighting, proved in exchange.who_saw(actor, tag):
-                rows.append({"subject": tag.hex(), **asdict(sighting), "proved": proved})
-        zone = exchange.settings.zone
+    with desk_of(terminal, parsed) as desk:
+        rows = desk.who_saw(parsed.subject_type, ids)
+        zone = desk.zone
     terminal.show(rows, (line for row in rows for line in _told(terminal, row, zone)))
 
 
@@ -61,9 +55,8 @@ def _told(terminal: Terminal, row: Mapping[str, Any], zone: ZoneInfo) -> Iterato
 
 
 def _checkpoint(terminal: Terminal, parsed: argparse.Namespace) -> None:
-    with opened(terminal, parsed) as exchange:
-        auditor_of(exchange, terminal, parsed)
-        note = exchange.audit.checkpoint()
+    with desk_of(terminal, parsed) as desk:
+        note = desk.checkpoint()
         if parsed.out is not None:
             write_bytes(parsed.out, note)
         else:
@@ -71,26 +64,15 @@ def _checkpoint(terminal: Terminal, parsed: argparse.Namespace) -> None:
 
 
 def _entry(terminal: Terminal, parsed: argparse.Namespace) -> None:
-    with opened(terminal, parsed) as exchange:
-        auditor_of(exchange, terminal, parsed)
-        kind, body = exchange.audit.entry(parsed.index)
-        document = {"index": parsed.index, "kind": kind, **{name: _plain(value) for name, value in body.items()}}
+    with desk_of(terminal, parsed) as desk:
+        document = desk.entry(parsed.index)
         terminal.show(document, [f"{name}: {value}" for name, value in document.items()])
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401  # an Avro value
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, list):
-        return [_plain(one) for one in value]
-    return value
 
 
 def _proof(terminal: Terminal, parsed: argparse.Namespace) -> None:
     """The proof in the text form of C2SP tlog-proof, to be checked against its own checkpoint."""
-    with opened(terminal, parsed) as exchange:
-        auditor_of(exchange, terminal, parsed)
-        terminal.stdout.write(exchange.audit.evidence(parsed.index).decode())
+    with desk_of(terminal, parsed) as desk:
+        terminal.stdout.write(desk.evidence(parsed.index).decode())
 
 
 def _verify(terminal: Terminal, parsed: argparse.Namespace) -> int:

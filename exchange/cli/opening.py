@@ -5,21 +5,57 @@ import gc
 import secrets
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from exchange.cli.terminal import Terminal
-from exchange.errors import Invalid, Refused
+from exchange.errors import Invalid, Refused, Unavailable
 
 if TYPE_CHECKING:
     from exchange.control.model import Principal
     from exchange.wiring import Exchange
+    from exchange.wiring.desk import Desk
+
+_WEB: Final = ("http://", "https://")
 
 
 def site_of(terminal: Terminal, parsed: argparse.Namespace) -> Path:
     """The site's folder: the option, else the variable, else the current folder."""
-    return Path(getattr(parsed, "site", None) or terminal.environment.get("EXCHANGE_SITE") or ".")
+    return Path(_place(terminal, parsed))
+
+
+def _place(terminal: Terminal, parsed: argparse.Namespace) -> str:
+    return getattr(parsed, "site", None) or terminal.environment.get("EXCHANGE_SITE") or "."
+
+
+@contextmanager
+def desk_of(terminal: Terminal, parsed: argparse.Namespace) -> "Iterator[Desk]":
+    """The desk of whoever's token was given, until the end of the block: on the site itself; through the Unix socket of
+    `exchange serve` while that holds the site; over the network where `--site` is an address.
+
+    Raises:
+        Invalid: `token_missing`, `secret_in_plain`, `secret_unreadable`.
+        Refused: the token is unknown, expired or revoked, or its account suspended; the refusal is audited.
+        Unavailable: `site_in_use` by a process that does not serve it; `server_unreachable`.
+    """
+    place = _place(terminal, parsed)
+    if place.startswith(_WEB):
+        yield _remote(place, terminal, parsed)
+        return
+    with ExitStack() as stack:
+        try:
+            exchange = stack.enter_context(opened(terminal, parsed))
+        except Unavailable as error:
+            if error.code != "site_in_use" or not error.facts["socket"]:
+                raise
+            socket = str(error.facts["socket"])
+        else:
+            from exchange.wiring.desk import LocalDesk
+
+            yield LocalDesk(exchange, _actor(exchange, terminal, parsed))
+            return
+    yield _remote(f"unix:{socket}", terminal, parsed)
 
 
 @contextmanager
@@ -49,29 +85,26 @@ def _imports_uncollected() -> Iterator[None]:
         gc.enable()
 
 
-def actor_of(exchange: "Exchange", terminal: Terminal, parsed: argparse.Namespace) -> "Principal":
-    """Whose token was given.
+def _remote(place: str, terminal: Terminal, parsed: argparse.Namespace) -> "Desk":
+    from exchange.cli.remote import RemoteDesk
+    from exchange.cli.wire import Wire
 
-    Raises:
-        Invalid: `token_missing`, `secret_in_plain`, `secret_unreadable`.
-        Refused: the token is unknown, expired or revoked, or its account suspended; the refusal is audited.
-    """
+    return RemoteDesk(Wire(place, _token(terminal, parsed), terminal.language))
+
+
+def _token(terminal: Terminal, parsed: argparse.Namespace) -> str:
     reference = getattr(parsed, "token", None) or terminal.environment.get("EXCHANGE_TOKEN")
     if not reference:
         raise Invalid("token_missing")
     from exchange.settings import secret
 
     # A token's path is the caller's, not the site's.
-    text = secret(reference, Path.cwd(), terminal.environment)
+    return secret(reference, Path.cwd(), terminal.environment)
+
+
+def _actor(exchange: "Exchange", terminal: Terminal, parsed: argparse.Namespace) -> "Principal":
+    text = _token(terminal, parsed)
     try:
         return exchange.control.model().principal_for(text, terminal.now_ns())
     except Refused as refusal:
         exchange.refuse(None, parsed.command, refusal)
-
-
-def auditor_of(exchange: "Exchange", terminal: Terminal, parsed: argparse.Namespace) -> "Principal":
-    """The actor, who must be an auditor."""
-    actor = actor_of(exchange, terminal, parsed)
-    if "auditor" not in actor.roles:
-        exchange.refuse(actor, parsed.command, Refused("auditor_required"))
-    return actor

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from exchange.cli.opening import actor_of, opened, site_of
+from exchange.cli.opening import desk_of, site_of
 from exchange.cli.options import Commands, Group
 from exchange.cli.register import done
 from exchange.cli.terminal import Terminal
@@ -28,9 +28,8 @@ def _folder(terminal: Terminal, parsed: argparse.Namespace) -> Path:
 def _test(terminal: Terminal, parsed: argparse.Namespace) -> int:
     from exchange.policy.bundle import load_bundle
 
-    with opened(terminal, parsed) as exchange:
-        actor_of(exchange, terminal, parsed)
-        results = exchange.engine.test(load_bundle(_folder(terminal, parsed)))
+    with desk_of(terminal, parsed) as desk:
+        results = desk.test_policy(load_bundle(_folder(terminal, parsed)))
     terminal.table([{"test": name, "held": held} for name, held in sorted(results.items())], ["test", "held"])
     return 0 if results and all(results.values()) else 1
 
@@ -38,38 +37,23 @@ def _test(terminal: Terminal, parsed: argparse.Namespace) -> int:
 def _submit(terminal: Terminal, parsed: argparse.Namespace) -> None:
     from exchange.policy.bundle import load_bundle
 
-    with opened(terminal, parsed) as exchange:
-        actor = actor_of(exchange, terminal, parsed)
+    with desk_of(terminal, parsed) as desk:
         bundle = load_bundle(_folder(terminal, parsed))
-        results = exchange.engine.test(bundle)
-        document = {"modules": dict(bundle.modules), "codes": dict(bundle.codes)}
-        done(terminal, exchange.control.execute(actor, c.SubmitPolicy(document, dict(results))))
-        terminal.say("policy_submitted", revision=bundle.revision, tests=len(results))
+        done(terminal, desk.submit_policy(bundle))
+        tests = next(one["tests"] for one in desk.listing("policies") if one["revision"] == bundle.revision)
+        terminal.say("policy_submitted", revision=bundle.revision, tests=tests)
 
 
 def _approve(terminal: Terminal, parsed: argparse.Namespace) -> None:
-    with opened(terminal, parsed) as exchange:
-        actor = actor_of(exchange, terminal, parsed)
-        done(terminal, exchange.control.execute(actor, c.ApprovePolicy(parsed.revision)))
+    with desk_of(terminal, parsed) as desk:
+        done(terminal, desk.execute(c.ApprovePolicy(parsed.revision)))
 
 
 def _withdraw(terminal: Terminal, parsed: argparse.Namespace) -> None:
-    with opened(terminal, parsed) as exchange:
-        actor = actor_of(exchange, terminal, parsed)
-        done(terminal, exchange.control.execute(actor, c.WithdrawPolicy(parsed.reason)))
+    with desk_of(terminal, parsed) as desk:
+        done(terminal, desk.execute(c.WithdrawPolicy(parsed.reason)))
 
 
 def _list(terminal: Terminal, parsed: argparse.Namespace) -> None:
-    with opened(terminal, parsed) as exchange:
-        actor_of(exchange, terminal, parsed)
-        rows = [
-            {
-                "revision": one.revision,
-                "status": one.status,
-                "submitted_by": one.submitted_by,
-                "approved_by": one.approved_by,
-                "tests": one.tests,
-            }
-            for one in exchange.control.model().policies.values()
-        ]
-        terminal.table(rows, ["revision", "status", "submitted_by", "approved_by", "tests"])
+    with desk_of(terminal, parsed) as desk:
+        terminal.table(desk.listing("policies"), ["revision", "status", "submitted_by", "approved_by", "tests"])

@@ -4,13 +4,18 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exchange.cli.opening import actor_of, opened
+from exchange.cli.opening import desk_of, site_of
 from exchange.cli.options import Commands, command
 from exchange.cli.terminal import Terminal
+from exchange.errors import Invalid
 from exchange.messages import Language
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from adapters.files.adapter import FilesAdapter
     from exchange.publish import Published
+    from exchange.wiring.desk import Desk
 
 
 def mount(commands: Commands, common: argparse.ArgumentParser, language: Language) -> None:
@@ -24,15 +29,14 @@ def mount(commands: Commands, common: argparse.ArgumentParser, language: Languag
 
 
 def _publish(terminal: Terminal, parsed: argparse.Namespace) -> None:
-    with opened(terminal, parsed) as exchange:
-        actor = actor_of(exchange, terminal, parsed)
-        adapter, dataset = exchange.files_adapter(parsed.adapter, parsed.files)
+    with desk_of(terminal, parsed) as desk:
+        adapter, dataset = files_adapter(parsed.adapter, parsed.files, site_of(terminal, parsed), desk)
         with terminal.progress(None, "rec") as bar:
 
             def on_batch(so_far: "Published") -> None:
                 bar.to(so_far.taken + so_far.rejected)
 
-            published = exchange.publish(actor, adapter, dataset, on_batch, parsed.seal_key)
+            published = desk.publish(adapter, dataset, on_batch, parsed.seal_key)
         for note in adapter.notes:
             terminal.say("publish_note", note=note)
         document = {
@@ -47,7 +51,27 @@ def _publish(terminal: Terminal, parsed: argparse.Namespace) -> None:
 
 
 def _dead_letters(terminal: Terminal, parsed: argparse.Namespace) -> None:
-    with opened(terminal, parsed) as exchange:
-        actor = actor_of(exchange, terminal, parsed)
-        letters = list(exchange.dead_letters(actor, parsed.dataset))
-        terminal.table(letters, ["file", "row", "column", "code", "shape"])
+    with desk_of(terminal, parsed) as desk:
+        terminal.table(desk.dead_letters(parsed.dataset), ["file", "row", "column", "code", "shape"])
+
+
+def files_adapter(config: Path, files: "Sequence[Path]", site: Path, desk: "Desk") -> "tuple[FilesAdapter, str]":
+    """The files adapter that a TOML file describes, its ledger in the site's folder, and the dataset that it feeds.
+
+    Raises:
+        Invalid: `adapter_fields_differ`: it fills other fields than the dataset's: every record would fail.
+    """
+    from adapters.files.adapter import FilesAdapter
+    from adapters.files.config import load_config
+    from exchange.names import check
+    from exchange.site import ledger
+
+    read = load_config(config)
+    filled = {column.field for column in read.columns} | {*read.constants, *read.absent}
+    needed = set(desk.dataset(read.dataset)["record_fields"])
+    if filled != needed:
+        unknown, missing = (", ".join(sorted(some)) or "-" for some in (filled - needed, needed - filled))
+        raise Invalid("adapter_fields_differ", where=config.name, unknown=unknown, missing=missing)
+    place = ledger(site, check("source", read.source))
+    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return FilesAdapter(read, files, place), read.dataset

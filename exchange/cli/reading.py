@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from exchange.cli.opening import actor_of, opened
+from exchange.cli.opening import desk_of
 from exchange.cli.options import Commands, command
 from exchange.cli.terminal import Terminal, replaced
 from exchange.errors import Invalid
@@ -41,13 +41,12 @@ def mount(commands: Commands, common: argparse.ArgumentParser, language: Languag
 def _read(terminal: Terminal, parsed: argparse.Namespace) -> None:
     from exchange.access import following
 
-    with opened(terminal, parsed) as exchange:
-        actor = actor_of(exchange, terminal, parsed)
+    with desk_of(terminal, parsed) as desk:
         start = _positions(parsed.start)
         releases: list[dict[str, Any]] = []
         former: Release | None = None
         with _output(terminal, parsed.out) as out, terminal.progress(None, "rec") as bar:
-            for release in exchange.gateway.read(actor, _request(parsed, "read"), start, parsed.format):
+            for release in desk.read(_request(parsed, "read"), start, parsed.format):
                 out.write(following(former, release))
                 former = release
                 releases.append(_told(release))
@@ -57,22 +56,17 @@ def _read(terminal: Terminal, parsed: argparse.Namespace) -> None:
 
 def _lookup(terminal: Terminal, parsed: argparse.Namespace) -> None:
     ids = terminal.ids(parsed.ids_file)
-    with opened(terminal, parsed) as exchange:
-        actor = actor_of(exchange, terminal, parsed)
+    with desk_of(terminal, parsed) as desk:
         with _output(terminal, parsed.out) as out:
-            release = exchange.gateway.lookup(actor, _request(parsed, "lookup"), ids, parsed.format)
+            release = desk.lookup(_request(parsed, "lookup"), ids, parsed.format)
             out.write(release.head + release.payload)
         _sum_up(terminal, [_told(release)])
 
 
 def _explain(terminal: Terminal, parsed: argparse.Namespace) -> None:
-    from exchange.view.sentences import explain
-
-    with opened(terminal, parsed) as exchange:
-        actor = actor_of(exchange, terminal, parsed)
-        plan = exchange.gateway.explain(actor, _request(parsed, parsed.action))
-        contract = exchange.contract(parsed.dataset)
-        terminal.show(plan.to_document(), explain(plan, contract, terminal.language, exchange.settings.zone))
+    with desk_of(terminal, parsed) as desk:
+        plan, sentences = desk.explain(_request(parsed, parsed.action), terminal.language)
+        terminal.show(plan, sentences)
 
 
 def _request(parsed: argparse.Namespace, action: str) -> "Request":

@@ -3,21 +3,20 @@
 import argparse
 import secrets
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exchange.cli.opening import actor_of, opened
+from exchange.cli.opening import desk_of
 from exchange.cli.options import Commands, Group, Run, command
 from exchange.cli.terminal import Terminal, new_file, read_json
 from exchange.control import commands as c
 from exchange.control.tokens import new_token
-from exchange.errors import Invalid, Refused
+from exchange.errors import Invalid
 from exchange.messages import Language
 
 if TYPE_CHECKING:
-    from exchange.control.control import Outcome
-    from exchange.control.model import Principal
-    from exchange.wiring import Exchange
+    from exchange.wiring.desk import Desk, Listing, Told
 
 _DAY_NS = 86_400 * 1_000_000_000
 
@@ -106,53 +105,29 @@ def _cases(group: Group) -> None:
 
 def _execute(make: Callable[[argparse.Namespace], c.Command]) -> Run:
     def run(terminal: Terminal, parsed: argparse.Namespace) -> None:
-        with opened(terminal, parsed) as exchange:
-            done(terminal, exchange.control.execute(actor_of(exchange, terminal, parsed), make(parsed)))
+        with desk_of(terminal, parsed) as desk:
+            done(terminal, desk.execute(make(parsed)))
 
     return run
 
 
-def done(terminal: Terminal, *outcomes: "Outcome") -> None:
+def done(terminal: Terminal, *outcomes: "Told") -> None:
     """Says which events commands made, and where each command's last one stands in the audit log."""
-    rows = [
-        {
-            "about": outcome.about,
-            "events": [event.name for event in outcome.events],
-            "index": outcome.receipt.index if outcome.receipt else None,
-        }
-        for outcome in outcomes
-    ]
-    terminal.table(rows, ["about", "events", "index"])
+    terminal.table([asdict(outcome) for outcome in outcomes], ["about", "events", "index"])
 
 
-def _list(what: str, columns: list[str]) -> Run:
+def _list(what: "Listing", columns: list[str]) -> Run:
     def run(terminal: Terminal, parsed: argparse.Namespace) -> None:
-        with opened(terminal, parsed) as exchange:
-            actor_of(exchange, terminal, parsed)
-            entries = getattr(exchange.control.model(), what).values()
-            rows = [{column: _value(getattr(entry, column)) for column in columns} for entry in entries]
-            terminal.table(rows, columns)
+        with desk_of(terminal, parsed) as desk:
+            terminal.table(desk.listing(what), columns)
 
     return run
-
-
-def _value(value: object) -> object:
-    return sorted(value) if isinstance(value, frozenset) else list(value) if isinstance(value, tuple) else value
 
 
 def _add_department(terminal: Terminal, parsed: argparse.Namespace) -> None:
-    with opened(terminal, parsed) as exchange:
-        actor = actor_of(exchange, terminal, parsed)
+    with desk_of(terminal, parsed) as desk:
         places = (parsed.zh, parsed.en, parsed.region, parsed.region_parent, parsed.line_parent, parsed.zone)
-        key = parsed.seal_key or _delegated(exchange, actor, parsed.id)
-        done(terminal, exchange.control.execute(actor, c.AddDepartment(parsed.id, *places, key)))
-
-
-def _delegated(exchange: "Exchange", actor: "Principal", department: str) -> str:
-    """A key that the site keeps for a department; nobody but who may add departments leaves one there."""
-    if "sharing_authority" not in actor.roles:
-        exchange.refuse(actor, "department add", Refused("role_missing", where=department, roles="sharing_authority"))
-    return exchange.delegated_seal_key(department)
+        done(terminal, desk.execute(c.AddDepartment(parsed.id, *places, parsed.seal_key or "")))
 
 
 def _register(terminal: Terminal, parsed: argparse.Namespace) -> None:
@@ -162,23 +137,21 @@ def _register(terminal: Terminal, parsed: argparse.Namespace) -> None:
     principals = _entries(document, "principals", parsed.file.name, _PRINCIPAL)
     expires = _expiry(terminal, parsed.days)
     added: list[str] = []
-    with opened(terminal, parsed) as exchange:
-        actor = actor_of(exchange, terminal, parsed)
-        model = exchange.control.model()
+    with desk_of(terminal, parsed) as desk:
+        known = {one["id"] for what in ("departments", "principals") for one in desk.listing(what)}
         for entry in departments:
-            if entry["id"] not in model.departments:
-                key = entry.pop("seal_key", None) or _delegated(exchange, actor, entry["id"])
-                places = {"region_parent": None, "line_parent": None, "zone": "extranet", **entry}
-                exchange.control.execute(actor, c.AddDepartment(**places, seal_key=key))
+            if entry["id"] not in known:
+                places = {"region_parent": None, "line_parent": None, "zone": "extranet", "seal_key": "", **entry}
+                desk.execute(c.AddDepartment(**places))
                 added.append(entry["id"])
         for entry in principals:
-            if entry["id"] not in model.principals:
-                exchange.control.execute(actor, c.AddPrincipal(**entry))
+            if entry["id"] not in known:
+                desk.execute(c.AddPrincipal(**entry))
                 added.append(entry["id"])
                 # A crash here leaves an account without a token: `token issue` gives it one.
                 if parsed.tokens is not None:
                     parsed.tokens.mkdir(mode=0o700, parents=True, exist_ok=True)
-                    _issue(exchange, actor, entry["id"], expires, parsed.tokens / f"{entry['id']}.token")
+                    _issue(desk, entry["id"], expires, parsed.tokens / f"{entry['id']}.token")
     terminal.show({"added": added}, added)
 
 
@@ -202,17 +175,15 @@ def _entries(document: Any, key: str, where: str, form: tuple[set[str], set[str]
 
 
 def _add_principal(terminal: Terminal, parsed: argparse.Namespace) -> None:
-    with opened(terminal, parsed) as exchange:
-        command = c.AddPrincipal(parsed.id, parsed.department, tuple(parsed.role))
-        done(terminal, exchange.control.execute(actor_of(exchange, terminal, parsed), command))
+    with desk_of(terminal, parsed) as desk:
+        done(terminal, desk.execute(c.AddPrincipal(parsed.id, parsed.department, tuple(parsed.role))))
 
 
 def _issue_token(terminal: Terminal, parsed: argparse.Namespace) -> None:
     """The token's text goes once to stdout, or into a new file that only its owner can read."""
     expires = _expiry(terminal, parsed.days)
-    with opened(terminal, parsed) as exchange:
-        actor = actor_of(exchange, terminal, parsed)
-        identity, text = _issue(exchange, actor, parsed.principal, expires, parsed.out)
+    with desk_of(terminal, parsed) as desk:
+        identity, text = _issue(desk, parsed.principal, expires, parsed.out)
     if parsed.out is None:
         terminal.show({"id": identity, "token": text}, [text])
     else:
@@ -225,7 +196,7 @@ def _expiry(terminal: Terminal, days: int) -> int:
     return terminal.now_ns() + days * _DAY_NS
 
 
-def _issue(exchange: "Exchange", actor: "Principal", who: str, expires: int, file: Path | None) -> tuple[str, str]:
+def _issue(desk: "Desk", who: str, expires: int, file: Path | None) -> tuple[str, str]:
     """A new token's id and text; the text is in its file before the token is worth anything."""
     text, identity, digest = new_token(secrets.token_bytes)
     with new_file(file) as stream:
@@ -233,7 +204,7 @@ def _issue(exchange: "Exchange", actor: "Principal", who: str, expires: int, fil
             stream.write(text + "\n")
             stream.flush()
         # A crash here leaves a file with a token that nobody knows.
-        exchange.control.execute(actor, c.IssueToken(who, identity, digest, expires))
+        desk.execute(c.IssueToken(who, identity, digest, expires))
     return identity, text
 
 
@@ -241,49 +212,28 @@ def _submit_contract(terminal: Terminal, parsed: argparse.Namespace) -> None:
     from exchange.contracts.contract import load
 
     contracts = [load(folder) for folder in parsed.folder]
-    with opened(terminal, parsed) as exchange:
-        actor = actor_of(exchange, terminal, parsed)
-        done(terminal, *(exchange.control.execute(actor, c.SubmitContract(one.to_document())) for one in contracts))
+    with desk_of(terminal, parsed) as desk:
+        done(terminal, *(desk.execute(c.SubmitContract(one.to_document())) for one in contracts))
 
 
 def _withheld(terminal: Terminal, parsed: argparse.Namespace) -> None:
-    with opened(terminal, parsed) as exchange:
-        rows = list(exchange.withheld(actor_of(exchange, terminal, parsed), parsed.name))
-        shown = [{**row, "time": terminal.time(row["time_ns"], exchange.settings.zone)} for row in rows]
-    terminal.table(shown, ["index", "time", "agreement", "partition", "lo", "hi", "withheld", "schema"])
+    with desk_of(terminal, parsed) as desk:
+        rows = [{**row, "time": terminal.time(row["time_ns"], desk.zone)} for row in desk.withheld(parsed.name)]
+    terminal.table(rows, ["index", "time", "agreement", "partition", "lo", "hi", "withheld", "schema"])
 
 
 def _show_dataset(terminal: Terminal, parsed: argparse.Namespace) -> None:
-    with opened(terminal, parsed) as exchange:
-        actor_of(exchange, terminal, parsed)
-        dataset = exchange.control.model().dataset(parsed.name)
-        contract = exchange.contract(dataset.name)
-        rows = [
-            {
-                "path": path,
-                "class": terms.security_class,
-                "zh": terms.label_zh,
-                "en": terms.label_en,
-                "tags": list(terms.tags),
-            }
-            for path, terms in contract.fields.items()
-        ]
-        terminal.table(rows, ["path", "class", "zh", "en", "tags"])
+    with desk_of(terminal, parsed) as desk:
+        terminal.table(desk.dataset(parsed.name)["fields"], ["path", "class", "zh", "en", "tags"])
 
 
 def _open_case(terminal: Terminal, parsed: argparse.Namespace) -> None:
     ids = terminal.ids(parsed.ids_file)
-    with opened(terminal, parsed) as exchange:
-        actor = actor_of(exchange, terminal, parsed)
-        members = exchange.tags(parsed.subject_type, ids)
-        command = c.OpenCase(parsed.id, parsed.subject_type, parsed.title, members, tuple(parsed.department))
-        done(terminal, exchange.control.execute(actor, command))
+    with desk_of(terminal, parsed) as desk:
+        done(terminal, desk.open_case(parsed.id, parsed.subject_type, parsed.title, ids, tuple(parsed.department)))
 
 
 def _change_members(terminal: Terminal, parsed: argparse.Namespace) -> None:
     ids = terminal.ids(parsed.ids_file)
-    with opened(terminal, parsed) as exchange:
-        actor = actor_of(exchange, terminal, parsed)
-        case = exchange.control.model().case(parsed.id, actor.department)
-        members = exchange.tags(case.subject_type, ids)
-        done(terminal, exchange.control.execute(actor, c.ChangeCaseMembers(parsed.id, members)))
+    with desk_of(terminal, parsed) as desk:
+        done(terminal, desk.change_members(parsed.id, ids))

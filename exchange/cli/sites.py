@@ -2,20 +2,12 @@
 
 import argparse
 import secrets
-from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
 
-from exchange.cli.opening import actor_of, opened
+from exchange.cli.opening import desk_of
 from exchange.cli.options import Commands, command
 from exchange.cli.terminal import Terminal, new_file
 from exchange.messages import Language
-
-if TYPE_CHECKING:
-    from exchange.wiring import Exchange
-
-DEAD: Final = "dead."
-_PAGE: Final = 10_000
 
 
 def mount(commands: Commands, common: argparse.ArgumentParser, language: Language) -> None:
@@ -53,33 +45,5 @@ def _init(terminal: Terminal, parsed: argparse.Namespace) -> None:
 
 
 def _status(terminal: Terminal, parsed: argparse.Namespace) -> None:
-    with opened(terminal, parsed) as exchange:
-        actor_of(exchange, terminal, parsed)
-        terminal.table(figures(exchange), ["what", "name", "count"])
-
-
-def figures(exchange: "Exchange") -> list[dict[str, Any]]:
-    """What the log and the audit log hold, counted by reading them: records by topic, entries by kind."""
-    rows = []
-    for topic, partitions in sorted(exchange.log.topics().items()):
-        what = "dead letters" if topic.startswith(DEAD) else "records"
-        count = sum(_records(exchange, topic, partition) for partition in range(partitions))
-        rows.append({"what": what, "name": topic.removeprefix(DEAD), "count": count})
-    rows.sort(key=lambda row: str(row["what"]), reverse=True)
-    entries: Counter[str] = Counter()
-    released = 0
-    for _, kind, body in exchange.audit.entries(0, exchange.audit.size):
-        entries[kind] += 1
-        released += body["released"] if kind == "release" else 0
-    rows += [{"what": "entries", "name": kind, "count": count} for kind, count in sorted(entries.items())]
-    return [*rows, {"what": "records released", "name": "all", "count": released}]
-
-
-def _records(exchange: "Exchange", topic: str, partition: int) -> int:
-    """Records that a reader can reach: those with their `record.commit`."""
-    count, position, until = 0, 0, exchange.publish_parts.marks.committed(topic, partition)
-    while position < until:
-        stored = exchange.log.read(topic, partition, position, _PAGE)
-        count += sum(1 for at in stored.positions if at < until)
-        position = max(stored.next_position, position + 1)
-    return count
+    with desk_of(terminal, parsed) as desk:
+        terminal.table(desk.status(), ["what", "name", "count"])

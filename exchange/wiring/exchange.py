@@ -1,6 +1,7 @@
 """One site's exchange: its three paths over its engines, and what its people ask besides."""
 
 import hmac
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,14 +24,13 @@ from exchange.publish import Published, PublishTarget, publish, recover
 from exchange.settings import Settings, read_settings
 from exchange.signing.keys import SigningKey, new_signing_key, read_secret
 from exchange.signing.merkle import leaf_hash
-from exchange.site import VKEY, ledger, owned, seal_key
+from exchange.site import VKEY, owned, seal_key
 from exchange.source import Adapter
 from exchange.wiring.engines import Engines, audit_store_of, database_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from adapters.files.adapter import FilesAdapter
     from exchange.access import Gateway
     from exchange.audit.subjects import Sighting
     from exchange.contracts.contract import Contract
@@ -56,13 +56,14 @@ def open_exchange(
     """
     settings = read_settings(root, environment)
     with ExitStack() as stack:
-        stack.enter_context(owned(settings.root, command, now_ns()))
+        announce = stack.enter_context(owned(settings.root, command, now_ns()))
         database = database_of(settings, stack)
         check_revision(database)
         signer = SigningKey.load(settings.secret_file("keys.audit"))
         audit = AuditLog(audit_store_of(settings, database), signer, now_ns)
         stack.callback(audit.close)
         exchange = Exchange(settings, database, audit, now_ns, random_bytes, stack)
+        exchange.announce = announce
         recover(exchange.publish_parts)
         yield exchange
 
@@ -80,16 +81,38 @@ class Exchange(Engines):
         stack: ExitStack,
     ) -> None:
         super().__init__(settings, database, audit, now_ns, random_bytes, stack)
+        self.announce: Callable[[str], None] = lambda _socket: None
         self._loaded: str | None = None
         self._deciding = threading.Lock()
+        self._following = threading.Lock()
+        self._free: list[Gateway] = []
+        self._gateways = itertools.count(1)
+
+    @contextmanager
+    def lent_gateway(self) -> Iterator["Gateway"]:
+        """A gateway for this thread alone, until the end of the block; as many are made as are in use at once."""
+        try:
+            gateway = self._free.pop()
+        except IndexError:
+            gateway = self._gateway(next(self._gateways))
+        try:
+            yield gateway
+        finally:
+            self._free.append(gateway)
 
     @cached_property
     def gateway(self) -> "Gateway":
-        """The ACCESS path, as one run of this process."""
-        from exchange.access import Gateway, Parts
-        from exchange.audit.runs import GatewayRuns
+        """The ACCESS path, for a process that reads with one thread only."""
+        return self._gateway(next(self._gateways))
 
-        runs = GatewayRuns(self.settings.path("data/gateway.json"), self.audit, self._now_ns)
+    def _gateway(self, number: int) -> "Gateway":
+        """The ACCESS path; each has runs of its own in the audit log, by its name."""
+        from exchange.access import Gateway, Parts
+        from exchange.audit.runs import GATEWAY, GatewayRuns
+
+        name = GATEWAY if number == 1 else f"{GATEWAY}-{number}"
+        hint = self.settings.path("data/gateway.json" if number == 1 else f"data/gateway-{number}.json")
+        runs = GatewayRuns(hint, self.audit, self._now_ns, name)
         return Gateway(
             Parts(
                 control=self.control,
@@ -143,6 +166,27 @@ class Exchange(Engines):
                 return
             self._loaded = active
 
+    def tested(self, bundle: Bundle) -> Mapping[str, bool]:
+        """The results of a bundle's own tests, on this site's engine."""
+        with self._deciding:
+            return self.engine.test(bundle)
+
+    def policy_ready(self) -> bool:
+        """Whether the engine has the active revision: without it every question is refused."""
+        model = self.control.model()
+        with self._deciding:
+            self._load(model)
+            return self._loaded is not None
+
+    def opened_all(self) -> None:
+        """Opens every engine now: whoever serves many threads has none of them opened twice, and learns of a broken
+        one at the start.
+        """
+        opened = (self.control, self.log, self.state, self.engine, self.publish_parts, self.subjects, self.tagger)
+        with self._deciding:
+            self._load(self.control.model())
+        del opened
+
     def view(self, plan: Plan, model: Model) -> "View":
         """A plan compiled for its dataset as it is in this model, with the schemas, keys and sets that it needs."""
         from exchange.view.compiled import compile_view
@@ -170,24 +214,10 @@ class Exchange(Engines):
 
         return Contract.from_document(self.control.document(dataset.contract))
 
-    def files_adapter(self, config: Path, files: Sequence[Path]) -> "tuple[FilesAdapter, str]":
-        """The files adapter that a TOML file describes, and the dataset that it feeds.
-
-        Raises:
-            Invalid: `adapter_fields_differ`: it fills other fields than the dataset's: every record would fail.
-        """
-        from adapters.files.adapter import FilesAdapter
-        from adapters.files.config import load_config
-
-        read = load_config(config)
-        filled = {column.field for column in read.columns} | {*read.constants, *read.absent}
-        needed = {str(field["name"]) for field in self.contract(read.dataset).schemas[-1].document["fields"]}
-        if filled != needed:
-            unknown, missing = (", ".join(sorted(some)) or "-" for some in (filled - needed, needed - filled))
-            raise Invalid("adapter_fields_differ", where=config.name, unknown=unknown, missing=missing)
-        place = ledger(self.settings.root, check("source", read.source))
-        place.parent.mkdir(mode=0o700, exist_ok=True)
-        return FilesAdapter(read, files, place), read.dataset
+    def mark(self, who: Principal, name: str, source: str) -> int:
+        """The highest sequence taken from a source of events, for the department that owns the dataset."""
+        self._owned_by(who, name, "mark")
+        return self.log.mark(check("source", source))
 
     def publish(
         self,
@@ -205,9 +235,7 @@ class Exchange(Engines):
             Refused: `not_the_owner`, `role_missing`, audited.
             Invalid: `seal_key_differs`: not the key that the department is recorded with.
         """
-        dataset = self.control.model().dataset(name)
-        if who.department != dataset.department:
-            self.refuse(who, "publish", Refused("not_the_owner", where=name, department=dataset.department), name)
+        dataset = self._owned_by(who, name, "publish")
         if not who.roles & {"department_system", "steward"}:
             self.refuse(who, "publish", Refused("role_missing", where=name, roles="department_system / steward"), name)
         from exchange.contracts.check import Checker
@@ -231,9 +259,7 @@ class Exchange(Engines):
 
     def dead_letters(self, who: Principal, name: str) -> Iterator[dict[str, Any]]:
         """The dataset's dead letters, for its own department."""
-        dataset = self.control.model().dataset(name)
-        if who.department != dataset.department:
-            self.refuse(who, "dead_letters", Refused("not_the_owner", where=name, department=dataset.department), name)
+        self._owned_by(who, name, "dead_letters")
         from exchange.avro.records import Codec
         from exchange.avro.schema import from_document
         from exchange.control.catalogue import DEAD_LETTER
@@ -250,13 +276,18 @@ class Exchange(Engines):
         result under a mask: for the department that published them, to mend them. Which ones they are stands among the
         excluded positions of each release's entry.
         """
-        dataset = self.control.model().dataset(name)
-        if who.department != dataset.department:
-            self.refuse(who, "withheld", Refused("not_the_owner", where=name, department=dataset.department), name)
+        self._owned_by(who, name, "withheld")
         told = ("time_ns", "agreement", "partition", "lo", "hi", "withheld", "schema")
         for index, kind, body in self.audit.entries(0, self.audit.size):
             if kind == "release" and body["dataset"] == name and body["withheld"]:
                 yield {"index": index, **{key: body[key] for key in told}}
+
+    def _owned_by(self, who: Principal, name: str, action: str) -> Dataset:
+        """The dataset, for its own department; anybody else is refused, and that is audited."""
+        dataset = self.control.model().dataset(name)
+        if who.department != dataset.department:
+            self.refuse(who, action, Refused("not_the_owner", where=name, department=dataset.department), name)
+        return dataset
 
     def refuse(self, who: Principal | None, action: str, refusal: Refused, dataset: str | None = None) -> NoReturn:
         """Writes the refusal of something that is no question into the audit log, then raises it."""
@@ -283,8 +314,9 @@ class Exchange(Engines):
         vkey = self.settings.path(VKEY).read_text("utf-8").strip()
         checkpoint = open_checkpoint(self.audit.checkpoint(), vkey)
         size, root = checkpoint.size, checkpoint.root
-        self.subjects.follow(self.log.topics(), self._read_tags, self.audit)
-        sightings = [one for one in self.subjects.who_saw(tag) if one.index < size]
+        with self._following:  # the index is for one thread at a time
+            self.subjects.follow(self.log.topics(), self._read_tags, self.audit)
+            sightings = [one for one in self.subjects.who_saw(tag) if one.index < size]
         entry = make(
             "audit_query",
             self._random(16),

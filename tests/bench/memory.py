@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from exchange.cli.publishing import files_adapter
+from exchange.wiring.desk import LocalDesk
 from tests.bench import county, site
 from tests.bench.clock import folder, in_child
 from tests.bench.reading import read
@@ -63,9 +65,9 @@ def files(root: str, records: int) -> float:
     """Publishes that many rows of a CSV file through the files adapter."""
     place = Path(root).parent
     with site.opened(Path(root)) as exchange:
-        adapter, dataset = exchange.files_adapter(place / "adapter.toml", [place / "people.csv"])
-        system = site.who(exchange, f"svc.{site.PROVIDER}")
-        published = exchange.publish(system, adapter, dataset, lambda _: None)
+        desk = LocalDesk(exchange, site.who(exchange, f"svc.{site.PROVIDER}"))
+        adapter, dataset = files_adapter(place / "adapter.toml", [place / "people.csv"], place, desk)
+        published = desk.publish(adapter, dataset, lambda _: None)
         if (published.taken, published.rejected) != (records, 0):
             raise AssertionError(published)
     return _peak()

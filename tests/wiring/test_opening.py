@@ -59,7 +59,7 @@ def test_one_process_has_the_data(bare: MadeSite, folder: Path) -> None:
     with open_exchange(root, "exchange read", {}, Clock(START_NS + DAY), os.urandom):
         error = fails(root)
         assert (error.code, error.family) == ("site_in_use", "unavailable")
-        assert (error.facts["pid"], error.facts["command"]) == (os.getpid(), "exchange read")
+        assert (error.facts["pid"], error.facts["command"]) == (str(os.getpid()), "exchange read")
     with open_exchange(root, "test", {}, Clock(START_NS + 2 * DAY), os.urandom) as exchange:
         assert exchange.control.model().principals
 

@@ -1,0 +1,122 @@
+"""The forms of what the API answers and takes, beside the commands of `exchange.control.commands` themselves."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from exchange.wiring.desk import COLUMNS, Listing
+
+Row = dict[str, Any]
+
+
+class Given(BaseModel):
+    """A body: exactly these keys, of exactly these types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class NewToken(Given):
+    """For whom, and for how long."""
+
+    principal: str
+    days: int = Field(90, ge=1, le=3_650)
+
+
+class Days(Given):
+    """For how long."""
+
+    days: int = Field(90, ge=1, le=3_650)
+
+
+class IssuedToken(BaseModel):
+    """A new token: `token` is its text, in this answer and nowhere else."""
+
+    id: str
+    token: str
+    principal: str
+    expires_ns: int
+    index: int | None
+
+
+class NewCase(Given):
+    """A case; `ids` are its members, which become tags and go no further."""
+
+    id: str
+    title: str
+    ids: list[str] = Field(min_length=1, max_length=10_000)
+    subject_type: str = "person"
+    departments: list[str] = Field(default_factory=list, max_length=1_000)
+
+
+class Members(Given):
+    """The members of a case from now on."""
+
+    ids: list[str] = Field(min_length=1, max_length=10_000)
+
+
+class PolicyBundle(Given):
+    """A policy: Rego modules by file name, and the code tables that they read as `data.codes`."""
+
+    modules: dict[str, str] = Field(min_length=1, max_length=1_000)
+    codes: dict[str, Any]
+
+
+class Lookup(Given):
+    """Which subjects (`ids`), for what; `fields` None: all that is granted."""
+
+    purpose: str
+    ids: list[str] = Field(min_length=1, max_length=1_000)
+    case: str | None = None
+    fields: list[str] | None = None
+
+
+class Explain(Given):
+    """What would be asked."""
+
+    purpose: str
+    case: str | None = None
+    fields: list[str] | None = None
+    action: str = Field("read", pattern="^(read|lookup)$")
+
+
+class Explanation(BaseModel):
+    """The plan as a document (`exchange.plan/1`), and in sentences."""
+
+    plan: Row
+    sentences: list[str]
+
+
+class Subjects(Given):
+    """Whom an auditor asks about."""
+
+    ids: list[str] = Field(min_length=1, max_length=1_000)
+    subject_type: str = "person"
+
+
+class Me(BaseModel):
+    """Whose token it is."""
+
+    id: str
+    department: str
+    roles: list[str]
+    zone: str
+
+
+class Figure(BaseModel):
+    """One figure, counted in the logs."""
+
+    what: str
+    name: str
+    count: int
+
+
+class Evidence(BaseModel):
+    """The proof of an entry as C2SP tlog-proof, and the checkpoint that it proves it against."""
+
+    text: str
+
+
+def rows_of(what: Listing) -> type[BaseModel]:
+    """The form of a listing's rows, from its columns."""
+    columns: dict[str, Any] = dict.fromkeys(COLUMNS[what], (Any, ...))
+    return create_model(what.removesuffix("ies").removesuffix("s").capitalize() + "Row", **columns)

@@ -1,0 +1,56 @@
+"""Routes for auditors: who saw a subject, entries, their proofs, the checkpoint. Each question is itself audited."""
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Body, Path
+from starlette.responses import PlainTextResponse
+
+from exchange.api.answers import Figure, Me, Row, Subjects
+from exchange.api.caller import Signed
+from exchange.api.examples import EXAMPLES
+
+router: Final = APIRouter(tags=["audit"])
+_LARGEST: Final = 1 << 62
+Index = Annotated[int, Path(ge=0, le=_LARGEST, examples=[0])]
+_TEXT: Final = {"content": {"text/plain": {"schema": {"type": "string"}}}}
+
+
+@router.post("/audit/who-saw", operation_id="who_saw")
+def who_saw(desk: Signed, body: Annotated[Subjects, Body(examples=[EXAMPLES["who_saw"]])]) -> list[Row]:
+    """Every release and refusal that concerns these subjects, each with whether its inclusion proof holds."""
+    return desk.who_saw(body.subject_type, body.ids)
+
+
+@router.get("/audit/entries/{index}", operation_id="audit_entry")
+def entry(desk: Signed, index: Index) -> Row:
+    """An entry of the audit log, its bytes in hex."""
+    return desk.entry(index)
+
+
+@router.get(
+    "/audit/entries/{index}/proof",
+    operation_id="audit_proof",
+    response_class=PlainTextResponse,
+    responses={200: _TEXT},
+)
+def proof(desk: Signed, index: Index) -> PlainTextResponse:
+    """The proof of an entry (C2SP tlog-proof), under the checkpoint that stands in it."""
+    return PlainTextResponse(desk.evidence(index))
+
+
+@router.get("/audit/checkpoint", operation_id="checkpoint", response_class=PlainTextResponse, responses={200: _TEXT})
+def checkpoint(desk: Signed) -> PlainTextResponse:
+    """The published checkpoint, a C2SP signed note. Keep it: it shows later that nothing before it was changed."""
+    return PlainTextResponse(desk.checkpoint())
+
+
+@router.get("/status", operation_id="status", tags=["site"])
+def status(desk: Signed) -> list[Figure]:
+    """Figures of the site, counted in its logs: that takes as long as they are."""
+    return [Figure(**row) for row in desk.status()]
+
+
+@router.get("/me", operation_id="me", tags=["site"])
+def me(desk: Signed) -> Me:
+    """Whose token this is, and the zone in which the site shows times."""
+    return Me(**desk.me(), zone=desk.zone.key)

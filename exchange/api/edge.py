@@ -1,0 +1,204 @@
+"""The edge: what every request goes through before anything is done, and every answer on its way out.
+
+It gives each request an id of its own (never one from outside, which might be somebody's), bounds its body in size and
+in time, cuts off a client that does not take its answer, sets the headers that browsers ask for, counts, and writes one
+line of JSON for each request: the route, never the address asked for, which might hold anything.
+"""
+
+import asyncio
+import json
+import time
+import traceback
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from starlette.requests import Request
+
+from exchange.api.metrics import Metrics
+from exchange.api.operations import PREFIX
+from exchange.api.problems import problem, unexpected
+from exchange.errors import ExchangeError, Invalid
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Any, Receive, Send], Awaitable[None]]
+
+SMALL: Final = 4 << 20  # of a body that is no batch of records: contracts, policies, lists of ids
+_POLICY: Final = (
+    "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; "
+    "base-uri 'none'"
+)
+_HEADERS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", _POLICY.encode()),
+    (b"cross-origin-opener-policy", b"same-origin"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`records_bytes` bounds a body of records, `body_s` its arrival, `slow_s` a client's taking of the answer."""
+
+    records_bytes: int
+    body_s: float
+    slow_s: float
+
+
+class ClientGoneError(Exception):
+    """The client went away or was cut off: there is nobody to answer."""
+
+
+@dataclass
+class _Passage:
+    """One request and what is to be told of it."""
+
+    began: float
+    status: int = 0
+    received: int = 0
+    sent: int = 0
+    started: bool = False
+    state: dict[str, Any] = field(default_factory=dict)
+
+
+class Edge:
+    """The app with the edge around it; `write` takes a line for each request, `random_bytes` makes ids."""
+
+    def __init__(
+        self,
+        app: App,
+        limits: Limits,
+        metrics: Metrics,
+        random_bytes: Callable[[int], bytes],
+        write: Callable[[str], None],
+    ) -> None:
+        self._app, self._limits, self._metrics, self._random, self._write = app, limits, metrics, random_bytes, write
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401  # ASGI's own
+        """Serves one connection's scope (ASGI 3)."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        passage = _Passage(time.monotonic())
+        passage.state = scope.setdefault("state", {})
+        passage.state["request_id"] = self._random(8).hex()
+        self._metrics.in_flight.inc()
+        try:
+            await self._passed(scope, receive, send, passage)
+        finally:
+            self._metrics.in_flight.dec()
+            self._told(scope, passage)
+
+    async def _passed(self, scope: Any, receive: Receive, send: Send, passage: _Passage) -> None:  # noqa: ANN401
+        outward = self._outward(scope, send, passage)
+        inward = self._inward(scope, receive, passage)
+        try:
+            self._check_declared(scope)
+            await self._app(scope, inward, outward)
+        except ClientGoneError:
+            passage.state["code"] = "client_gone"
+        except Exception as error:  # noqa: BLE001  # the outermost frame: nothing is told but that there was a fault
+            if not isinstance(error, ExchangeError):
+                self._fault(error, passage)
+            if not passage.started:
+                answer = problem(Request(scope), error if isinstance(error, ExchangeError) else unexpected())
+                await answer(scope, receive, outward)
+
+    def _check_declared(self, scope: Any) -> None:  # noqa: ANN401
+        """A body that says itself that it is too large is not even read."""
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if not declared.isdigit() or int(declared) > self._most(scope):
+            raise Invalid("body_too_large", limit=self._most(scope))
+
+    def _most(self, scope: Any) -> int:  # noqa: ANN401
+        return self._limits.records_bytes if scope["path"].endswith("/records") else SMALL
+
+    def _inward(self, scope: Any, receive: Receive, passage: _Passage) -> Receive:  # noqa: ANN401
+        until, most = passage.began + self._limits.body_s, self._most(scope)
+        whole = False
+
+        async def inward() -> Message:
+            nonlocal whole
+            if whole:  # what comes now is the client's going away: that may take as long as the answer does
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), max(until - time.monotonic(), 0.001))
+            except TimeoutError:
+                raise Invalid("body_slow", seconds=self._limits.body_s) from None
+            if message["type"] == "http.disconnect":
+                raise ClientGoneError
+            passage.received += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
+            if passage.received > most:
+                raise Invalid("body_too_large", limit=most)
+            return message
+
+        return inward
+
+    def _outward(self, scope: Any, send: Send, passage: _Passage) -> Send:  # noqa: ANN401
+        async def outward(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                passage.started, passage.status = True, message["status"]
+                own = {name for name, _ in message["headers"]}
+                request_id = passage.state["request_id"].encode()
+                message["headers"] = [
+                    *message["headers"],
+                    (b"request-id", request_id),
+                    *(pair for pair in _HEADERS if pair[0] not in own),
+                    *([] if b"cache-control" in own else [(b"cache-control", b"no-store")]),
+                ]
+            else:
+                passage.sent += len(message.get("body", b""))
+            try:
+                await asyncio.wait_for(send(message), self._limits.slow_s)
+            except TimeoutError:
+                self._metrics.cut_off.inc()
+                transport = scope.get("extensions", {}).get("exchange.transport")
+                if transport is not None:
+                    transport.abort()
+                raise ClientGoneError from None
+
+        return outward
+
+    def _fault(self, error: Exception, passage: _Passage) -> None:
+        """Where in the program it was, without the error's own words, in which a value might stand."""
+        frames = traceback.extract_tb(error.__traceback__)
+        at = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames[-12:]]
+        line = {"time_ns": time.time_ns(), "request": passage.state["request_id"], "fault": type(error).__name__}
+        self._write(json.dumps({**line, "at": at}))
+
+    def _told(self, scope: Any, passage: _Passage) -> None:  # noqa: ANN401
+        """One line, and the metrics, of a request that is over."""
+        route = _route(scope)
+        seconds = time.monotonic() - passage.began
+        self._metrics.requests.labels(scope["method"] if route != "-" else "-", route, passage.status or 499).inc()
+        self._metrics.seconds.labels(route).observe(seconds)
+        self._metrics.received.inc(passage.received)
+        self._metrics.sent.inc(passage.sent)
+        code = passage.state.get("code")
+        if code:
+            self._metrics.problems.labels(code).inc()
+        line = {
+            "time_ns": time.time_ns(),
+            "request": passage.state["request_id"],
+            "method": scope["method"] if route != "-" else "-",
+            "route": route,
+            "status": passage.status or 499,
+            "ms": round(seconds * 1_000, 1),
+            "in": passage.received,
+            "out": passage.sent,
+            "who": passage.state.get("who"),
+            "code": code,
+        }
+        self._write(json.dumps(line))
+
+
+def _route(scope: Any) -> str:  # noqa: ANN401
+    """The route's own path, with its places as they are named; `-` for an address that there is not."""
+    path = getattr(scope.get("route"), "path", None)
+    if path is None:
+        return "-"
+    return path if path.startswith(PREFIX) or not scope["path"].startswith(PREFIX) else PREFIX + path

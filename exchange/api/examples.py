@@ -1,0 +1,69 @@
+"""A real example for every operation: `tests/api/test_examples.py` sends each one and compares the answer's form."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+_FIELDS: Final = [
+    {"path": "person_id", "mask": {"kind": "partial", "first": 6, "last": 4}},
+    {"path": "monthly_benefit_fen", "mask": {"kind": "keep"}},
+]
+EXAMPLES: Final[Mapping[str, Any]] = {
+    "AddDepartment": {
+        "id": "ny.yibao",
+        "title_zh": "县医保局",
+        "title_en": "County Medical Insurance",
+        "region": "431126",
+        "region_parent": None,
+        "line_parent": None,
+        "zone": "extranet",
+        "seal_key": "",
+    },
+    "AddPrincipal": {"id": "svc.ny.yibao", "department": "ny.yibao", "roles": ["department_system"]},
+    "ChangeRoles": {"roles": ["department_system", "steward"]},
+    "SuspendPrincipal": {"reason": "left the department"},
+    "IssueToken": {
+        "principal": "svc.ny.yibao",
+        "digest": "sha256:" + "ab" * 32,
+        "expires_ns": 4_000_000_000_000_000_000,
+    },
+    "SubmitContract": {"contract": {"format": "exchange.contract/1", "dataset": "ca.dibao_standard", "…": "…"}},
+    "CloseCase": {"reason": "decided"},
+    "RequestAgreement": {
+        "terms": {
+            "consumer": "ny.minzheng",
+            "dataset": "hrss.pension_account",
+            "purpose": "dibao.initial_check",
+            "legal_basis": "社会救助法 第四十一条",
+            "actions": ["read", "lookup"],
+            "fields": _FIELDS,
+            "rows": {"op": "all"},
+            "case_bound": True,
+            "zone": "extranet",
+            "counts": False,
+            "not_before_ns": 1_790_000_000_000_000_000,
+            "expires_ns": 4_000_000_000_000_000_000,
+            "purge_by": None,
+        }
+    },
+    "ReviewAgreement": {"verdict": "endorse", "note": "needed for the check"},
+    "RejectAgreement": {"reason": "no legal basis"},
+    "RevokeAgreement": {"reason": "the check is over"},
+    "WithdrawPolicy": {"reason": "found to be wrong"},
+    "issue_token": {"principal": "svc.ny.renshe", "days": 90},
+    "rotate_token": {"days": 90},
+    "open_case": {
+        "id": "case-2026-000124",
+        "title": "低保申请 dibao application",
+        "ids": ["11010519491231002X"],
+        "subject_type": "person",
+        "departments": [],
+    },
+    "change_members": {"ids": ["11010519491231002X", "440524188001010014"]},
+    "submit_policy": {
+        "modules": {"plan.rego": 'package exchange\n\nimport rego.v1\n\ndefault plan := {"effect": "deny"}\n'},
+        "codes": {},
+    },
+    "lookup": {"purpose": "dibao.initial_check", "case": "case-1", "ids": ["11010519491231002X"], "fields": None},
+    "explain": {"purpose": "dibao.initial_check", "case": "case-1", "fields": None, "action": "read"},
+    "who_saw": {"ids": ["11010519491231002X"], "subject_type": "person"},
+}

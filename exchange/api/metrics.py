@@ -1,0 +1,45 @@
+"""What is counted and measured, in the names and units of Prometheus. No label holds a name of a person or subject."""
+
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+from exchange import __version__
+
+if TYPE_CHECKING:
+    from exchange.wiring import Exchange
+
+MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+
+
+class Metrics:
+    """The metrics of one serving process."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        Gauge("exchange_build_info", "Version of the exchange.", ["version"], registry=registry).labels(
+            __version__
+        ).set(1)
+        route = ["method", "route", "status"]
+        self.requests = Counter("exchange_http_requests", "Answered requests.", route, registry=registry)
+        self.seconds = Histogram(
+            "exchange_http_request_duration_seconds", "Time to the end of the answer.", ["route"], buckets=_SECONDS,
+            registry=registry,
+        )  # fmt: skip
+        self.received = Counter("exchange_http_request_bytes", "Bytes of bodies received.", registry=registry)
+        self.sent = Counter("exchange_http_response_bytes", "Bytes of bodies sent.", registry=registry)
+        self.in_flight = Gauge("exchange_http_requests_in_flight", "Requests being worked on.", registry=registry)
+        self.cut_off = Counter("exchange_http_clients_cut_off", "Slow clients cut off.", registry=registry)
+        self.problems = Counter("exchange_problems", "Problems answered.", ["code"], registry=registry)
+        self.released = Counter("exchange_released_records", "Records released.", registry=registry)
+        self.published = Counter("exchange_published_records", "Records by their fate.", ["fate"], registry=registry)
+        self._entries = Gauge("exchange_audit_entries", "Entries under the published checkpoint.", registry=registry)
+        self._events = Gauge("exchange_control_events", "Control events.", registry=registry)
+
+    def text(self, exchange: "Exchange") -> bytes:
+        """All of them, in Prometheus's text format."""
+        self._entries.set(exchange.audit.size)
+        self._events.set(exchange.control.model().position)
+        return generate_latest(self._registry)

@@ -1,0 +1,30 @@
+"""What keeps an exchange from publishing and releasing now: each engine is asked something that costs little."""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from exchange.errors import ExchangeError, Unavailable
+
+if TYPE_CHECKING:
+    from exchange.wiring.exchange import Exchange
+
+
+def missing(exchange: "Exchange") -> Iterator[tuple[str, ExchangeError]]:
+    """What is not there: its setting's name (`engines.log`), or `policy` where no revision is active; and why."""
+    asked: dict[str, Callable[[], object]] = {
+        "engines.control": exchange.control.model,
+        "engines.log": exchange.log.topics,
+        "engines.state": lambda: exchange.state.current_to("", 0),
+        "engines.audit": lambda: exchange.audit.size,
+        "policy": lambda: _policy(exchange),
+    }
+    for what, ask in asked.items():
+        try:
+            ask()
+        except ExchangeError as error:
+            yield what, error
+
+
+def _policy(exchange: "Exchange") -> None:
+    if not exchange.policy_ready():
+        raise Unavailable("policy_not_ready")
