@@ -60,11 +60,11 @@ def _request(terminal: Terminal, parsed: argparse.Namespace) -> None:
             raise Invalid("file_unparsable", where=name, detail="no JSON object")
     with opened(terminal, parsed) as exchange:
         actor = actor_of(exchange, terminal, parsed)
-        asked = [_with_times(document, exchange.settings.zone, name) for name, document in documents]
+        asked = [with_times(document, exchange.settings.zone, name) for name, document in documents]
         done(terminal, *[exchange.control.execute(actor, c.RequestAgreement(terms)) for terms in asked])
 
 
-def _with_times(document: dict[str, Any], zone: ZoneInfo, where: str) -> dict[str, Any]:
+def with_times(document: dict[str, Any], zone: ZoneInfo, where: str) -> dict[str, Any]:
     """People write `from` and `until` (both days included) as dates in the site's zone; terms hold nanoseconds."""
     terms = dict(document)
     for word, key, at in (("from", "not_before_ns", time.min), ("until", "expires_ns", time.max)):

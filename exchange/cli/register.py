@@ -2,7 +2,7 @@
 
 import argparse
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,25 +161,38 @@ def _register(terminal: Terminal, parsed: argparse.Namespace) -> None:
     departments = _entries(document, "departments", parsed.file.name, _DEPARTMENT)
     principals = _entries(document, "principals", parsed.file.name, _PRINCIPAL)
     expires = _expiry(terminal, parsed.days)
-    added: list[str] = []
     with opened(terminal, parsed) as exchange:
         actor = actor_of(exchange, terminal, parsed)
-        model = exchange.control.model()
-        for entry in departments:
-            if entry["id"] not in model.departments:
-                key = entry.pop("seal_key", None) or _delegated(exchange, actor, entry["id"])
-                places = {"region_parent": None, "line_parent": None, "zone": "extranet", **entry}
-                exchange.control.execute(actor, c.AddDepartment(**places, seal_key=key))
-                added.append(entry["id"])
-        for entry in principals:
-            if entry["id"] not in model.principals:
-                exchange.control.execute(actor, c.AddPrincipal(**entry))
-                added.append(entry["id"])
-                # A crash here leaves an account without a token: `token issue` gives it one.
-                if parsed.tokens is not None:
-                    parsed.tokens.mkdir(mode=0o700, parents=True, exist_ok=True)
-                    _issue(exchange, actor, entry["id"], expires, parsed.tokens / f"{entry['id']}.token")
+        added = list(enrol(exchange, actor, departments, principals, expires, parsed.tokens))
     terminal.show({"added": added}, added)
+
+
+def enrol(
+    exchange: "Exchange",
+    actor: "Principal",
+    departments: Sequence[Mapping[str, Any]],
+    principals: Sequence[Mapping[str, Any]],
+    expires_ns: int,
+    tokens: Path | None,
+) -> Iterator[str]:
+    """Adds the departments and people that the site does not have yet, and says each one's id when it is there; people
+    get a token that ends at `expires_ns`, in `tokens`/ID.token, where that folder is given.
+    """
+    model = exchange.control.model()
+    for entry in departments:
+        if entry["id"] not in model.departments:
+            key = entry.get("seal_key") or _delegated(exchange, actor, entry["id"])
+            places = {"region_parent": None, "line_parent": None, "zone": "extranet", **entry, "seal_key": key}
+            exchange.control.execute(actor, c.AddDepartment(**places))
+            yield entry["id"]
+    for entry in principals:
+        if entry["id"] not in model.principals:
+            exchange.control.execute(actor, c.AddPrincipal(**entry))
+            # A crash here leaves an account without a token: `token issue` gives it one.
+            if tokens is not None:
+                tokens.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _issue(exchange, actor, entry["id"], expires_ns, tokens / f"{entry['id']}.token")
+            yield entry["id"]
 
 
 _DEPARTMENT = ({"id", "title_zh", "title_en", "region"}, {"region_parent", "line_parent", "zone", "seal_key"})

@@ -44,9 +44,11 @@ def make_site(
     now_ns: Callable[[], int],
     random_bytes: Callable[[int], bytes],
     sample: bool = False,
+    titles: tuple[str, str] | None = None,
 ) -> MadeSite:
     """Makes a site in a folder that is not there or empty. Nothing else makes an audit log.
 
+    `titles` are what people call the authority's department, in Chinese and English; without them its id is.
     A `sample` is one for ever: its origin begins with `sample.` and stands in every checkpoint; no other's does.
 
     Raises:
@@ -73,7 +75,9 @@ def make_site(
     seal = new_signing_key(seal_key(root, department))
     token, identity, digest = new_token(random_bytes)
     expires = now_ns() + _FIRST_TOKEN_NS
-    place = AddDepartment(department, department, department, "000000", None, None, "extranet", seal.public.hex())
+    place = AddDepartment(
+        department, *(titles or (department, department)), "000000", None, None, "extranet", seal.public.hex()
+    )
     with owned(root, "exchange init", now_ns()), ExitStack() as stack:
         database = database_of(settings, stack)
         upgrade(database)
