@@ -107,7 +107,7 @@ class Figure(BaseModel):
 
     what: str
     name: str
-    count: int
+    count: int | None
 
 
 class Evidence(BaseModel):

@@ -58,11 +58,11 @@ def _request(terminal: Terminal, parsed: argparse.Namespace) -> None:
         if not isinstance(document, dict):
             raise Invalid("file_unparsable", where=name, detail="no JSON object")
     with desk_of(terminal, parsed) as desk:
-        asked = [_with_times(document, desk.zone, name) for name, document in documents]
+        asked = [with_times(document, desk.zone, name) for name, document in documents]
         done(terminal, *[desk.execute(c.RequestAgreement(terms)) for terms in asked])
 
 
-def _with_times(document: dict[str, Any], zone: ZoneInfo, where: str) -> dict[str, Any]:
+def with_times(document: dict[str, Any], zone: ZoneInfo, where: str) -> dict[str, Any]:
     """People write `from` and `until` (both days included) as dates in the site's zone; terms hold nanoseconds."""
     terms = dict(document)
     for word, key, at in (("from", "not_before_ns", time.min), ("until", "expires_ns", time.max)):

@@ -2,7 +2,7 @@
 
 import argparse
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,23 +136,35 @@ def _register(terminal: Terminal, parsed: argparse.Namespace) -> None:
     departments = _entries(document, "departments", parsed.file.name, _DEPARTMENT)
     principals = _entries(document, "principals", parsed.file.name, _PRINCIPAL)
     expires = _expiry(terminal, parsed.days)
-    added: list[str] = []
     with desk_of(terminal, parsed) as desk:
-        known = {one["id"] for what in ("departments", "principals") for one in desk.listing(what)}
-        for entry in departments:
-            if entry["id"] not in known:
-                places = {"region_parent": None, "line_parent": None, "zone": "extranet", "seal_key": "", **entry}
-                desk.execute(c.AddDepartment(**places))
-                added.append(entry["id"])
-        for entry in principals:
-            if entry["id"] not in known:
-                desk.execute(c.AddPrincipal(**entry))
-                added.append(entry["id"])
-                # A crash here leaves an account without a token: `token issue` gives it one.
-                if parsed.tokens is not None:
-                    parsed.tokens.mkdir(mode=0o700, parents=True, exist_ok=True)
-                    _issue(desk, entry["id"], expires, parsed.tokens / f"{entry['id']}.token")
+        added = list(enrol(desk, departments, principals, expires, parsed.tokens))
     terminal.show({"added": added}, added)
+
+
+def enrol(
+    desk: "Desk",
+    departments: Sequence[Mapping[str, Any]],
+    principals: Sequence[Mapping[str, Any]],
+    expires_ns: int,
+    tokens: Path | None,
+) -> Iterator[str]:
+    """Adds the departments and people that the site does not have yet, and says each one's id when it is there; people
+    get a token that ends at `expires_ns`, in `tokens`/ID.token, where that folder is given.
+    """
+    known = {one["id"] for one in (*desk.listing("departments"), *desk.listing("principals"))}
+    for entry in departments:
+        if entry["id"] not in known:
+            places = {"region_parent": None, "line_parent": None, "zone": "extranet", "seal_key": "", **entry}
+            desk.execute(c.AddDepartment(**places))
+            yield entry["id"]
+    for entry in principals:
+        if entry["id"] not in known:
+            desk.execute(c.AddPrincipal(**entry))
+            # A crash here leaves an account without a token: `token issue` gives it one.
+            if tokens is not None:
+                tokens.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _issue(desk, entry["id"], expires_ns, tokens / f"{entry['id']}.token")
+            yield entry["id"]
 
 
 _DEPARTMENT = ({"id", "title_zh", "title_en", "region"}, {"region_parent", "line_parent", "zone", "seal_key"})

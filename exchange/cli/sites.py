@@ -3,10 +3,12 @@
 import argparse
 import secrets
 from pathlib import Path
+from typing import Final
 
 from exchange.cli.opening import desk_of
 from exchange.cli.options import Commands, command
 from exchange.cli.terminal import Terminal, new_file
+from exchange.errors import Invalid
 from exchange.messages import Language
 
 
@@ -14,36 +16,62 @@ def mount(commands: Commands, common: argparse.ArgumentParser, language: Languag
     """Adds `init` and `status`."""
     init = command(commands, "init", _init, common, language)
     init.add_argument("dir", type=Path)
-    init.add_argument("--name", default="")
+    init.add_argument("--name")
     init.add_argument("--origin")
-    init.add_argument("--department", default="authority")
-    init.add_argument("--principal", default="authority.first")
+    init.add_argument("--department")
+    init.add_argument("--principal")
     init.add_argument("--token-out", metavar="FILE", type=Path)
+    init.add_argument("--sample", action="store_true")
     command(commands, "status", _status, common, language)
 
 
 def _init(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    if parsed.sample:
+        _init_sample(terminal, parsed)
+        return
     from exchange.wiring import make_site
 
+    principal = parsed.principal or "authority.first"
     with new_file(parsed.token_out) as stream:
         made = make_site(
             parsed.dir,
-            name=parsed.name,
+            name=parsed.name or "",
             origin=parsed.origin,
-            department=parsed.department,
-            principal=parsed.principal,
+            department=parsed.department or "authority",
+            principal=principal,
             now_ns=terminal.now_ns,
             random_bytes=secrets.token_bytes,
         )
         if stream is not None:
             stream.write(made.token + "\n")
-    document = {"site": str(made.root), "principal": parsed.principal, "origin": made.origin, "log_key": made.log_key}
+    document = {"site": str(made.root), "principal": principal, "origin": made.origin, "log_key": made.log_key}
     if parsed.token_out is None:
         document["token"] = made.token
     terminal.show(document, [f"{name}: {value}" for name, value in document.items()])
-    terminal.say("init_done", principal=parsed.principal)
+    terminal.say("init_done", principal=principal)
+
+
+def _init_sample(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    """A sample is what it is: none of the options that describe a real site goes with it."""
+    given = [name for name in _OF_A_REAL_SITE if getattr(parsed, name) is not None]
+    if given:
+        raise Invalid("command_line", where="--sample", detail=", ".join(f"--{one.replace('_', '-')}" for one in given))
+    from exchange.cli.sample import make_sample
+
+    made = make_sample(parsed.dir, terminal)
+    tokens = made.root / "tokens"
+    document = {"site": str(made.root), "sample": True, "origin": made.origin, "log_key": made.log_key}
+    document["tokens"] = str(tokens)
+    terminal.show(document, [f"{name}: {value}" for name, value in document.items()])
+    terminal.say("sample_done", count=len(list(tokens.iterdir())))
+
+
+_OF_A_REAL_SITE: Final = ("name", "origin", "department", "principal", "token_out")
 
 
 def _status(terminal: Terminal, parsed: argparse.Namespace) -> None:
     with desk_of(terminal, parsed) as desk:
-        terminal.table(desk.status(), ["what", "name", "count"])
+        rows = desk.status()
+    terminal.table(rows, ["what", "name", "count"])
+    if rows and rows[0]["what"] == "sample":
+        terminal.say("sample_site")

@@ -55,7 +55,8 @@ def rendered(one: Page) -> str:
 
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     body = markdown.render(re.sub(r"\]\(([a-z-]+)\.md\)", r"](\1.html)", one.markdown))
-    links = "".join(f'<li><a href="{name}.html">{html.escape(page(name, one.language).title)}</a></li>' for name in PAGES)
+    titles = {name: html.escape(page(name, one.language).title) for name in PAGES}
+    links = "".join(f'<li><a href="{name}.html">{title}</a></li>' for name, title in titles.items())
     other: Language = "zh" if one.language == "en" else "en"
     switch = f'<a href="../{other}/{one.name}.html" lang="{other}" hreflang="{other}">{text("manual_this", other)}</a>'
     return (
@@ -74,6 +75,7 @@ def style() -> str:
 def files() -> dict[str, str]:
     """The whole manual as files of a web site, by path."""
     made = {f"{one.language}/{one.name}.html": rendered(one) for one in pages()}
-    first = '<!doctype html><meta charset="utf-8"><title>Exchange</title><meta http-equiv="refresh" content="0; url=en/index.html">'
-    links = '<a href="en/index.html">English</a> <a href="zh/index.html">中文</a>\n'
+    refresh = '<meta http-equiv="refresh" content="0; url=en/index.html">'
+    first = f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">{refresh}<title>Exchange</title></head>\n'
+    links = '<body><a href="en/index.html">English</a> <a href="zh/index.html" lang="zh">中文</a></body></html>\n'
     return {"index.html": first + links, "style.css": style(), **made}

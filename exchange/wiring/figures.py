@@ -12,6 +12,7 @@ _PAGE: Final = 10_000
 
 def figures(exchange: "Exchange") -> list[dict[str, Any]]:
     """What the log and the audit log hold, counted by reading them: records by topic, entries by kind."""
+    mark = [{"what": "sample", "name": exchange.settings.text("name"), "count": None}]
     rows = []
     for topic, partitions in sorted(exchange.log.topics().items()):
         what = "dead letters" if topic.startswith(_DEAD) else "records"
@@ -24,7 +25,8 @@ def figures(exchange: "Exchange") -> list[dict[str, Any]]:
         entries[kind] += 1
         released += body["released"] if kind == "release" else 0
     rows += [{"what": "entries", "name": kind, "count": count} for kind, count in sorted(entries.items())]
-    return [*rows, {"what": "records released", "name": "all", "count": released}]
+    marked = mark if exchange.settings.is_sample else []
+    return [*marked, *rows, {"what": "records released", "name": "all", "count": released}]
 
 
 def _records(exchange: "Exchange", topic: str, partition: int) -> int:

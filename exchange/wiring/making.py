@@ -15,7 +15,7 @@ from exchange.control.store import SqlEventStore
 from exchange.control.tokens import new_token
 from exchange.errors import Invalid
 from exchange.names import check
-from exchange.settings import new_settings, write_settings
+from exchange.settings import SAMPLE, new_settings, write_settings
 from exchange.signing.keys import new_secret, new_signing_key
 from exchange.site import FOLDERS, VKEY, owned, seal_key
 from exchange.wiring.engines import actors_of, audit_store_of, database_of
@@ -43,18 +43,25 @@ def make_site(
     principal: str,
     now_ns: Callable[[], int],
     random_bytes: Callable[[int], bytes],
+    sample: bool = False,
+    titles: tuple[str, str] | None = None,
 ) -> MadeSite:
     """Makes a site in a folder that is not there or empty. Nothing else makes an audit log.
 
+    `titles` are what people call the authority's department, in Chinese and English; without them its id is.
+    A `sample` is one for ever: its origin begins with `sample.` and stands in every checkpoint; no other's does.
+
     Raises:
-        Invalid: `site_exists`, or a malformed name: then nothing was made.
+        Invalid: `site_exists`, `origin_of_sample`, or a malformed name: then nothing was made.
     """
     from exchange.control.commands import AddDepartment, Bootstrap
 
     check("department", department, where="department")
     check("principal", principal, where="principal")
-    settings = new_settings(root, {"name": name, "origin": origin or "exchange.invalid/" + random_bytes(8).hex()})
-    check_origin(settings.text("origin"))
+    origin = origin or f"{SAMPLE if sample else ''}exchange.invalid/{random_bytes(8).hex()}"
+    settings = new_settings(root, {"name": name, "origin": check_origin(origin)})
+    if settings.is_sample != sample:
+        raise Invalid("origin_of_sample", where="origin", prefix=SAMPLE)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise Invalid("site_exists", where=str(root))
     root.mkdir(parents=True, exist_ok=True)
@@ -68,7 +75,9 @@ def make_site(
     seal = new_signing_key(seal_key(root, department))
     token, identity, digest = new_token(random_bytes)
     expires = now_ns() + _FIRST_TOKEN_NS
-    place = AddDepartment(department, department, department, "000000", None, None, "extranet", seal.public.hex())
+    place = AddDepartment(
+        department, *(titles or (department, department)), "000000", None, None, "extranet", seal.public.hex()
+    )
     with owned(root, "exchange init", now_ns()), ExitStack() as stack:
         database = database_of(settings, stack)
         upgrade(database)
