@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from exchange import __version__
-from exchange.cli import agreements, auditing, policies, publishing, reading, register, serving, sites, view
+from exchange.cli import agreements, auditing, docs, policies, publishing, reading, register, serving, sites, view
 from exchange.cli.options import ChineseParser, Parser, explain
 from exchange.cli.terminal import Terminal
 from exchange.errors import ExchangeError, Unavailable
@@ -19,6 +19,7 @@ _COMMON = ("site", "token", "lang", "json")
 _ROOMS = {
     sites: {"init", "status"},
     serving: {"serve"},
+    docs: {"docs"},
     register: {"register", "department", "principal", "token", "dataset", "case"},
     publishing: {"publish", "dead-letters"},
     policies: {"policy"},

@@ -79,3 +79,15 @@ def files() -> dict[str, str]:
     first = f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">{refresh}<title>Exchange</title></head>\n'
     links = '<body><a href="en/index.html">English</a> <a href="zh/index.html" lang="zh">中文</a></body></html>\n'
     return {"index.html": first + links, "style.css": style(), **made}
+
+
+def write(folder: Path) -> None:
+    """Writes every file of the manual below this folder.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    for name, content in files().items():
+        place = folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(content, "utf-8")

@@ -1,8 +1,6 @@
 """README.md is true: its commands run, its help texts, settings and rooms are those of the code."""
 
-import os
 import re
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -10,33 +8,10 @@ from pathlib import Path
 import pytest
 
 from exchange.errors import Invalid, Refused, Tampered, Unavailable
-from tests.readme import blocks
+from tests.readme import blocks, shell
 
 TEXT = blocks.README.read_text("utf-8")
 ROOT = blocks.README.parent
-END = "\x1e"  # stands behind each command's output
-
-
-def _console() -> list[tuple[str, list[str]]]:
-    """Each command of the README's console blocks, with the lines that it is said to print."""
-    commands: list[tuple[str, list[str]]] = []
-    for block in re.findall(r"```console\n(.*?)```", TEXT, re.DOTALL):
-        for line in block.splitlines():
-            if line.startswith("$ "):
-                commands.append((line[2:], []))
-            elif line.startswith("> "):
-                commands[-1] = (commands[-1][0] + "\n" + line[2:], [])
-            else:
-                commands[-1][1].append(line)
-    return commands
-
-
-def _matches(expected: list[str], found: str) -> bool:
-    """`…` stands for anything in a line, and alone in a line for any lines; runs of spaces are one."""
-    lines = [re.escape(" ".join(line.split())).replace("…", ".*") for line in expected]
-    pattern = "\n".join(r"(?s:.*?)" if line == ".*" else line for line in lines)
-    plain = "\n".join(" ".join(line.split()) for line in found.splitlines())
-    return re.fullmatch(pattern, plain) is not None
 
 
 @pytest.mark.processes
@@ -46,23 +21,7 @@ def test_the_commands_print_what_the_readme_says(tmp_path: Path) -> None:
     for name in ("schemas", "adapters"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / ".venv").symlink_to(sys.prefix)
-    commands = _console()
-    script = "\n".join(f"{command}\nprintf '{END}%s\\n' $?" for command, _ in commands)
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(("EXCHANGE_", "LC_"))}
-    done = subprocess.run(
-        ["bash", "-c", f"exec 2>&1\n{script}"],
-        cwd=tmp_path,
-        env={**plain, "LANG": "C.UTF-8"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-        timeout=60,
-    )
-    outputs = re.split(rf"{END}(\d+)\n", done.stdout.decode())
-    for (command, expected), output, code in zip(commands, outputs[::2], outputs[1::2], strict=False):
-        assert code == "0", f"{command}\n{output}"
-        assert _matches(expected, output), f"{command}\n{output}"
-    assert len(outputs) == 2 * len(commands) + 1
+    shell.play(TEXT, tmp_path, {})
 
 
 @pytest.mark.parametrize(("part", "made"), [("settings", blocks.settings), ("commands", blocks.commands)])
