@@ -33,7 +33,7 @@ def test_both_languages_say_the_same(name: str) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_pages_are_whole(language: Language) -> None:
-    """Each page has its title, names its language, links only to pages that there are, and needs nothing from outside."""
+    """Each page names its language, links only to pages that there are, and needs nothing from outside."""
     made = files()
     for name in PAGES:
         text = rendered(page(name, language))
