@@ -8,7 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo test check torture properties bench format lock clean
 
 demo: $(READY)
-	@$(BIN)/python -m exchange.cli.demo $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE))
+	@$(BIN)/exchange demo build/demo $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE))
 
 # First the embedded part, in seconds; then what runs on OPA, plays the demo, kills and recovers.
 test: $(READY)
