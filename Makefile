@@ -5,7 +5,7 @@ READY := .venv/.ready
 # Without its bytecode every process would compile the exchange anew, and the demo starts sixty of them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check torture properties bench format lock clean
+.PHONY: demo test check torture properties bench dist format lock clean
 
 demo: $(READY)
 	@$(BIN)/exchange demo build/demo $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE))
@@ -30,6 +30,10 @@ properties: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+# The exchange as files that install it where there is no network: see deploy/install.sh.
+dist: $(READY)
+	@$(BIN)/python -m deploy.dist
 
 format: $(READY)
 	@$(BIN)/ruff format .
