@@ -1,8 +1,8 @@
 """`make dist`: the exchange as files that install it on a machine without a network.
 
 `dist/` then holds the wheel, `wheels/` with what it requires for this platform and Python (each file one whose hash the
-lock names), `requirements.txt` with these hashes, `install.sh`, and `SHA256SUMS` over all of it. No file names an index:
-whichever pip is set up with serves the wheels once, and the hashes decide.
+lock names), `requirements.txt` with these hashes, `install.sh`, and `SHA256SUMS` over all of it. No file names an
+index: whichever pip is set up with serves the wheels once, and the hashes decide.
 """
 
 import argparse

@@ -11,17 +11,13 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from exchange.cli.attacks import cut_off, flip_byte, leaves, rewrite
 from exchange.cli.cast import (
     AUDITOR,
     AUTHORITY,
     CASE,
-    CASE_DEAD,
-    CASE_HOME,
     CHECKER,
     CLERK,
     OFFICE,
@@ -31,21 +27,17 @@ from exchange.cli.cast import (
     register,
     reviewer,
 )
-from exchange.cli.report import Attack, Proof, Report, View, written
+from exchange.cli.proving import attacked, auditor
+from exchange.cli.report import Report, written
 from exchange.cli.stage import Failed, Stage
+from exchange.cli.three_views import VIEWED, checker, clerk, provider
 from exchange.messages import Language, text
-from exchange.settings import read_settings
-from exchange.signing.keys import SigningKey
-from exchange.signing.merkle import leaf_hash
-from exchange.site import VKEY
 from exchange.wiring import standing
 
 if TYPE_CHECKING:
     from adapters.sample.truth import Truth
 
 SCENES: Final = 11
-VIEWED: Final = "hrss.pension_account"  # of which three people see the same records
-PROVIDER: Final = f"steward.{PUBLISHERS[VIEWED]}"
 
 
 def play(folder: Path, language: Language, seed: int, scale: float) -> int:
@@ -83,18 +75,18 @@ def _play(stage: Stage, folder: Path, seed: int, scale: float) -> Report:
     stage.scene("demo_agreements")
     agreements = _agree(stage, folder)
     stage.scene("demo_clerk")
-    views = [_clerk(stage, truth)]
+    views = [clerk(stage, truth)]
     kept = folder / "checkpoint-kept-by-the-auditor"
     stage.run(AUDITOR, "audit", "checkpoint", "--out", str(kept))
     stage.scene("demo_checker")
-    views.append(_checker(stage, truth))
-    views.insert(0, _provider(stage, views))
+    views.append(checker(stage, truth))
+    views.insert(0, provider(stage, views))
     stage.scene("demo_revoke")
     _revoke(stage, agreements)
     stage.scene("demo_auditor")
-    seen, proof = _auditor(stage, truth, kept)
+    seen, proof = auditor(stage, truth, kept)
     stage.scene("demo_attacks")
-    attacks = _attacks(stage, folder, kept)
+    attacks = attacked(stage, folder, kept)
     stage.scene("demo_figures")
     figures = _figures(stage, published)
     labels = stage.run(AUDITOR, "dataset", "show", VIEWED, "--json", quiet=True).json
@@ -186,87 +178,6 @@ def _agree(stage: Stage, folder: Path) -> dict[str, str]:
     return numbers
 
 
-def _clerk(stage: Stage, truth: "Truth") -> View:
-    """The township clerk: verdicts on the members of an open application, and nothing else."""
-    applicant = truth.role("applicant")
-    members = "\n".join(one.person_id for one in truth.members(applicant.application_id))
-    words = ["--title", "低保申请 宁远县湾井镇（合成）", "--department", "ny.minzheng"]
-    words += ["--department", PUBLISHERS[VIEWED], "--json"]
-    stage.run(CLERK, "case", "open", CASE, *words, stdin=members, quiet=True)
-    asked = ["--purpose", "dibao.intake", "--case", CASE]
-    plan = stage.run(CLERK, "explain", VIEWED, *asked, lines=20)
-    read = stage.run(CLERK, "read", "hrss.pension_account", *asked)
-    receipts = stage.run(CLERK, "read", "fin.receipt", *asked)
-    stage.check(
-        text("demo_check_verdicts", stage.language), sorted(read.records[0]), ["monthly_benefit_fen", "person_id"]
-    )
-    received = read.stdout + receipts.stdout
-    shown = [value for one in read.records + receipts.records for key, value in one.items() if key.endswith("_fen")]
-    stage.check(
-        text("demo_check_no_amount", stage.language), [one for one in shown if one not in (True, False, None)], []
-    )
-    ids = [one.person_id for one in truth.planted]
-    stage.check(text("demo_check_no_id", stage.language), [one for one in ids if one in received], [])
-    neighbour = truth.role("neighbour").person_id
-    refused = stage.run(CLERK, "lookup", "hrss.pension_account", *asked, stdin=neighbour, ends=1)
-    stage.check(text("demo_check_neighbour", stage.language), refused.reasons, ["not_in_case"])
-    return View("clerk", CLERK, plan.stdout.splitlines(), read.records)
-
-
-def _checker(stage: Stage, truth: "Truth") -> View:
-    """The county checker: what all may read, then amounts, masked as the table says; the hard cases a to d of C1."""
-    out = stage.root.parent / "divisions-read-by-the-checker.jsonl"
-    stage.run(CHECKER, "read", "mz.division", "--purpose", "open.use", "--out", str(out))
-    count = len(out.read_text("utf-8").splitlines())
-    stage.check(text("demo_check_open", stage.language), count, truth.files["divisions.csv"].good)
-    asked = ["--purpose", "dibao.initial_check"]
-    plan = stage.run(CHECKER, "explain", VIEWED, *asked, "--case", CASE, quiet=True)
-    pension = stage.run(CHECKER, "read", "hrss.pension_account", *asked, "--case", CASE).records
-    banks = [one["bank_account"] for one in pension if one["bank_account"]]
-    stage.check(text("demo_check_bank", stage.language), [bank for bank in banks if set(bank[:-4]) != {"*"}], [])
-    stage.run(CHECKER, "read", "fin.receipt", *asked, "--case", CASE)
-    people = stage.run(CHECKER, "read", "ps.hukou_person", *asked, "--case", CASE, quiet=True).records
-    old = truth.role("spouse").person_id
-    regions = {one["person_id"]: one["hukou_region"] for one in people}
-    stage.check(text("demo_check_a", stage.language, prefix=old[:6]), regions[old][:6], "431126")
-    planted = {one.role: one for one in truth.planted}
-    others = [one for one in truth.planted if one.case in {"b", "c"}]
-    words = ["--title", "低保复核（合成）", "--department", "ny.minzheng"]
-    stage.run(CLERK, "case", "open", CASE_DEAD, *words, stdin="\n".join(one.person_id for one in others), quiet=True)
-    people = stage.run(CHECKER, "read", "ps.hukou_person", *asked, "--case", CASE_DEAD, quiet=True).records
-    seen = {one["person_id"]: one["status"] for one in people}
-    elsewhere = [planted[role].person_id for role in ("member_elsewhere", "member_elsewhere_old_code")]
-    stage.check(text("demo_check_b", stage.language), [one for one in elsewhere if one in seen], [])
-    dead = planted["dead_still_paid"].person_id
-    paid = stage.run(CHECKER, "read", "hrss.pension_account", *asked, "--case", CASE_DEAD, quiet=True).records
-    found = [one["monthly_benefit_fen"] for one in paid if one["person_id"] == dead]
-    stage.check(text("demo_check_c", stage.language), [seen[dead], len(found)], ["DECEASED", 1])
-    home = planted["applicant_d"].household_id
-    words = ["--title", "低保重复申请（合成）", "--department", "ny.minzheng", "--subject-type", "household"]
-    stage.run(CLERK, "case", "open", CASE_HOME, *words, stdin=home, quiet=True)
-    twice = stage.run(CHECKER, "read", "ca.dibao_application", *asked, "--case", CASE_HOME).records
-    stage.check(
-        text("demo_check_d", stage.language), sorted(one["township_code"] for one in twice), ["431126103", "431126104"]
-    )
-    return View("checker", CHECKER, plan.stdout.splitlines(), pension)
-
-
-def _provider(stage: Stage, others: Sequence[View]) -> View:
-    """The same records as their own department sees them: what the others' views are made of."""
-    stage.note("demo_provider")
-    asked = ["--purpose", "own.review", "--case", CASE]
-    plan = stage.run(PROVIDER, "explain", VIEWED, *asked, quiet=True)
-    read = stage.run(PROVIDER, "read", VIEWED, *asked)
-    fields = {name for other in others for name in other.records[0]}
-    stage.check(text("demo_check_whole", stage.language), sorted(fields - set(read.records[0])), [])
-    stage.check(
-        text("demo_check_same", stage.language),
-        [len(view.records) for view in others],
-        [len(read.records)] * len(others),
-    )
-    return View("provider", PROVIDER, plan.stdout.splitlines(), read.records)
-
-
 def _revoke(stage: Stage, agreements: dict[str, str]) -> None:
     """A revoke holds at once; without a policy everything is refused."""
     words = ["--reason", "提供方核查 provider's review"]
@@ -280,58 +191,6 @@ def _revoke(stage: Stage, agreements: dict[str, str]) -> None:
     stage.check(text("demo_check_no_policy", stage.language), refused.reasons, ["policy_unavailable"])
     again = stage.run("steward.ny.minzheng", "policy", "submit", "--json", quiet=True).json[0]["about"]
     stage.run(AUTHORITY, "policy", "approve", again, quiet=True)
-
-
-def _auditor(stage: Stage, truth: "Truth", kept: Path) -> tuple[list[str], Proof]:
-    """Who saw this person: every release and refusal, each with its proof; then the whole log, offline."""
-    spouse = truth.role("spouse").person_id
-    told = stage.run(AUDITOR, "audit", "who-saw", stdin=spouse, lines=30)
-    rows = stage.run(AUDITOR, "audit", "who-saw", "--json", stdin=spouse, quiet=True).json
-    kinds = Counter(row["kind"] for row in rows)
-    stage.check(text("demo_check_seen", stage.language), kinds["release"], 6)
-    stage.check(text("demo_check_unproved", stage.language), [row["index"] for row in rows if not row["proved"]], [])
-    neighbour = truth.role("neighbour").person_id
-    shown = next(row["index"] for row in rows if row["kind"] == "release")
-    rows = stage.run(AUDITOR, "audit", "who-saw", "--json", stdin=neighbour, quiet=True).json
-    stage.check(text("demo_check_refused", stage.language), [row["kind"] for row in rows], ["refusal"])
-    verify = ["audit", "verify", str(stage.root / "data" / "audit"), "--key", str(stage.root / "keys" / "audit.vkey")]
-    stage.run(None, *verify, "--checkpoint", str(kept), site=False)
-    stage.note("demo_proof")
-    evidence = stage.run(AUDITOR, "audit", "proof", str(shown), lines=1)
-    vkey = (stage.root / VKEY).read_text("utf-8").strip()
-    leaf = leaf_hash(leaves(stage.root / "data" / "audit")[shown])
-    return told.stdout.splitlines(), Proof.of(evidence.stdout, leaf, vkey)
-
-
-def _attacks(stage: Stage, folder: Path, kept: Path) -> list[Attack]:
-    """Three attacks on copies: with the kept checkpoint each is named; without it a rewritten history would pass."""
-    log, copies = stage.root / "data" / "audit", folder / "attacks"
-    copies.mkdir()
-    settings = read_settings(stage.root, {})
-    key, origin = SigningKey.load(settings.secret_file("keys.audit")), settings.text("origin")
-    attacked = {
-        ("demo_attack_flip", "entry_changed"): flip_byte(log, copies / "flipped"),
-        ("demo_attack_cut", "log_cut_off"): cut_off(log, copies / "cut", origin, key, _CUT),
-        ("demo_attack_rewrite", "history_rewritten"): rewrite(log, copies / "rewritten", origin, key, "ny.caizheng"),
-    }
-    vkey = str(stage.root / "keys" / "audit.vkey")
-    newest = folder / "checkpoint-newest"
-    stage.run(AUDITOR, "audit", "checkpoint", "--out", str(newest), quiet=True)
-    found: list[Attack] = []
-    for (what, code), copy in attacked.items():
-        stage.note(what)
-        words = ["audit", "verify", str(copy), "--key", vkey]
-        checkpoints = ["--checkpoint", str(kept), "--checkpoint", str(newest)]
-        verdict = stage.run(None, *words, *checkpoints, ends=4, site=False)
-        how = "demo_check_own" if code == "entry_changed" else "demo_check_found"
-        stage.check(text(how, stage.language), verdict.stdout.splitlines()[1].partition(":")[0], code)
-        found.append(Attack(text(what, stage.language), verdict.stdout.splitlines()))
-    stage.note("demo_without_checkpoint")
-    passed = stage.run(None, "audit", "verify", str(copies / "rewritten"), "--key", vkey, site=False)
-    return [*found, Attack(text("demo_without_checkpoint", stage.language), passed.stdout.splitlines())]
-
-
-_CUT: Final = 10
 
 
 def _counted(stage: Stage, records: int, dead: int) -> str:

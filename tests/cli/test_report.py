@@ -3,6 +3,8 @@
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -14,6 +16,7 @@ from exchange.signing.merkle import leaf_hash
 from tests.audit.building import KEY, ORIGIN, VKEY, control, log_at, release
 from tests.log.memory import folder_in_memory
 
+CHROMIUM = Path("/usr/bin/chromium")
 HOSTILE = "<script>alert('&\"')</script>{{ 7*7 }}\x00"
 WHOLE = {"person_id": "431126199001010013", "amount": 20_000, "note": HOSTILE, "bank": None}
 
@@ -140,3 +143,30 @@ def test_a_proof_that_does_not_hold_is_no_report(report: Report) -> None:
         Proof.of(*proved(), vkey(ORIGIN, bytes(32)))
     assert caught.value.code == "audit_note_invalid"
     assert KEY.public != bytes(32)
+
+
+@pytest.mark.whole
+@pytest.mark.skipif(not CHROMIUM.exists(), reason="no Chromium")
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_everybody_can_read_it(report: Report, language: Language, tmp_path: Path) -> None:
+    """In a browser, wide and narrow, in the light and in the dark: axe finds nothing, and nothing has to be scrolled
+    sideways.
+    """
+    from axe_playwright_python.sync_playwright import Axe
+    from playwright.sync_api import sync_playwright
+
+    file = tmp_path / "report.html"
+    file.write_text(written(replace(report, language=language)), "utf-8")
+    with sync_playwright() as browsers:
+        browser = browsers.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
+        for width, dark in ((1280, False), (400, False), (400, True)):
+            colours: Literal["dark", "light"] = "dark" if dark else "light"
+            page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=colours)
+            page.goto(file.as_uri())
+            found = Axe().run(page)
+            assert found.violations_count == 0, found.generate_report()
+            assert len(found.response["passes"]) > 10
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+            assert page.evaluate("document.querySelector('svg.merkle-path').clientWidth") <= width
+            page.close()
+        browser.close()
