@@ -5,10 +5,10 @@ READY := .venv/.ready
 # Without its bytecode every process would compile the exchange anew, and the demo starts sixty of them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check torture properties bench docs format lock clean
+.PHONY: demo test check torture properties bench dist docs format lock clean
 
 demo: $(READY)
-	@$(BIN)/python -m exchange.cli.demo $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE))
+	@$(BIN)/exchange demo build/demo $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE))
 
 # First the embedded part, in seconds; then what runs on OPA, plays the demo, kills and recovers.
 test: $(READY)
@@ -34,6 +34,10 @@ bench: $(READY)
 # The manual as a web site, from the same text that `exchange docs` serves.
 docs: $(READY)
 	@$(BIN)/exchange docs --out docs
+
+# The exchange as files that install it where there is no network: see deploy/install.sh.
+dist: $(READY)
+	@$(BIN)/python -m deploy.dist
 
 format: $(READY)
 	@$(BIN)/ruff format .

@@ -37,14 +37,19 @@ class County:
     correction: Sequence[Person]
 
 
+def check_scale(scale: float) -> None:
+    """Raises `Invalid("sample_scale")` for what is no scale of a county."""
+    if not 0.001 <= scale <= 50:
+        raise Invalid("sample_scale", scale=scale)
+
+
 def county(seed: int, scale: float = 1.0, as_of: date = AS_OF) -> County:
     """宁远县 431126: about 20,000 × `scale` households of 3 (at least 100). The same arguments give the same county.
 
     Raises:
         Invalid: `sample_scale` (0.001 to 50), `sample_data_missing`.
     """
-    if not 0.001 <= scale <= 50:
-        raise Invalid("sample_scale", scale=scale)
+    check_scale(scale)
     random = Random(seed)  # noqa: S311 - plausible, not secret: the same seed has to give the same county
     registry = Registry(random, as_of)
     made = plant(registry)  # first, so that the planted households are the same at every scale

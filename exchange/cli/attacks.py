@@ -35,22 +35,22 @@ def flip_byte(log: Path, copy: Path) -> Path:
 
 def cut_off(log: Path, copy: Path, origin: str, key: Signer, last: int) -> Path:
     """A log without its `last` entries, signed with the real key."""
-    leaves = _leaves(log)
-    if not 0 < last < len(leaves):
+    entries = leaves(log)
+    if not 0 < last < len(entries):
         raise Invalid("attack_impossible", where=log.name)
-    return _written(copy, leaves[:-last], origin, key)
+    return _written(copy, entries[:-last], origin, key)
 
 
 def rewrite(log: Path, copy: Path, origin: str, key: Signer, recipient: str) -> Path:
     """A log whose first release went to somebody else, all of it signed with the real key: no entry is malformed."""
-    leaves = _leaves(log)
+    entries = leaves(log)
     schemas = {kind_of(kind).prefix: kind_of(kind).parsed for kind in KINDS}
-    for index, leaf in enumerate(leaves):
+    for index, leaf in enumerate(entries):
         kind, body = decode(leaf, schemas)
         if kind == "release":
             forged = Entry(kind, body["id"], {**body, "recipient": recipient}, rests_on=body["epochs"])
-            leaves[index] = encode(forged)
-            return _written(copy, leaves, origin, key)
+            entries[index] = encode(forged)
+            return _written(copy, entries, origin, key)
     raise Invalid("attack_impossible", where=log.name)
 
 
@@ -68,7 +68,8 @@ def _bundles(log: Path) -> list[Path]:
         return [*found, *sorted(partials, key=lambda file: int(file.name))[-1:]]
 
 
-def _leaves(log: Path) -> list[bytes]:
+def leaves(log: Path) -> list[bytes]:
+    """The entries of a log's folder in their order, as they are hashed."""
     bundles = [bundle.read_bytes() for bundle in _bundles(log)]
     return [data[start:stop] for data in bundles for start, stop in _frames(data)]
 

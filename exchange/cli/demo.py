@@ -1,323 +1,51 @@
-"""The main job, played from end to end: `make demo`.
-
-Five departments and the ministry publish, the township clerk and the county checker get exactly what their agreements
-allow, an auditor proves who saw what and finds three attacks. Every step is a process of its own with its own token;
-every figure is asked of the exchange and compared with the generator's own truth.
-"""
+"""`exchange demo`: the main job, played from end to end in a folder of its own."""
 
 import argparse
-import json
-import os
 import shutil
-import sys
-import time
-from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from exchange.cli.attacks import cut_off, flip_byte, rewrite
-from exchange.cli.cast import AUDITOR, AUTHORITY, CHECKER, CLERK, PUBLISHERS, agreements_of_c1, register
-from exchange.cli.stage import Failed, Stage
-from exchange.errors import ExchangeError
-from exchange.messages import describe, language_of, text
-from exchange.settings import read_settings
-from exchange.signing.keys import SigningKey
-from exchange.wiring import standing
+from exchange.cli.options import Commands, command
+from exchange.cli.terminal import Terminal
+from exchange.errors import Invalid, Unavailable
+from exchange.messages import Language
 
-if TYPE_CHECKING:
-    from adapters.sample.truth import Truth
-
-SCENES: Final = 11
-CASE: Final = "case-2026-000123"
-CASE_DEAD: Final = "case-2026-000124"
-CASE_HOME: Final = "case-2026-000125"
+MARK: Final = "exchange-demo"  # a file that says whose folder this is
 
 
-def main() -> int:
-    """Plays it; 0 when every check held."""
-    parser = argparse.ArgumentParser(prog="make demo")
-    parser.add_argument("--seed", type=int, default=2026)
-    parser.add_argument("--scale", type=float, default=1.0)
-    parser.add_argument("--dir", type=Path, default=Path("build/demo"))
-    chosen = parser.parse_args()
-    language = language_of(os.environ)
-    folder = chosen.dir.resolve()
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    stage = Stage(folder / "site", folder / "tokens", language, SCENES)
+def mount(commands: Commands, common: argparse.ArgumentParser, language: Language) -> None:
+    """Adds `demo`."""
+    demo = command(commands, "demo", _demo, common, language)
+    demo.add_argument("dir", type=Path, nargs="?", default=Path(MARK))
+    demo.add_argument("--seed", type=int, default=2026)
+    demo.add_argument("--scale", type=float, default=1.0)
+
+
+def _demo(terminal: Terminal, parsed: argparse.Namespace) -> int:
+    from adapters.sample.county import check_scale
+    from exchange.cli.play import play
+
+    check_scale(parsed.scale)
+    return play(claimed(parsed.dir), terminal.language, parsed.seed, parsed.scale)
+
+
+def claimed(folder: Path) -> Path:
+    """The folder, empty but for its mark. What a former demo left in it is taken away, and nothing else ever is.
+
+    Raises:
+        Invalid: `demo_folder_in_use`: something else lies there.
+        Unavailable: `system`: it cannot be used.
+    """
+    folder = folder.absolute()
     try:
-        _play(stage, folder, chosen.seed, chosen.scale)
-    except Failed as failure:
-        print(f"\n✗ {failure}", file=sys.stderr)
-        return 1
-    except ExchangeError as error:
-        print("\n✗ " + " → ".join(describe(error, language)), file=sys.stderr)
-        return error.exit_code
-    return 0
-
-
-def _play(stage: Stage, folder: Path, seed: int, scale: float) -> None:
-    from adapters.sample.truth import Truth
-
-    stage.scene("demo_generate", seed=seed, scale=scale)
-    source = folder / "departments"
-    generate(source, seed, scale)
-    truth = Truth.load(source / "truth.json")
-    stage.note("demo_synthetic", persons=truth.persons, households=truth.households)
-    stage.scene("demo_site")
-    _found(stage, folder)
-    stage.scene("demo_contracts")
-    _contracts(stage)
-    stage.scene("demo_publish")
-    published = _publish(stage, source, truth)
-    stage.scene("demo_agreements")
-    agreements = _agree(stage, folder)
-    stage.scene("demo_clerk")
-    _clerk(stage, truth)
-    kept = folder / "checkpoint-kept-by-the-auditor"
-    stage.run(AUDITOR, "audit", "checkpoint", "--out", str(kept))
-    stage.scene("demo_checker")
-    _checker(stage, truth)
-    stage.scene("demo_revoke")
-    _revoke(stage, agreements)
-    stage.scene("demo_auditor")
-    _auditor(stage, truth, kept)
-    stage.scene("demo_attacks")
-    _attacks(stage, folder, kept)
-    stage.scene("demo_figures")
-    _figures(stage, published)
-    _end(stage)
-
-
-def generate(folder: Path, seed: int, scale: float) -> None:
-    """The files of six departments' systems, in a process of their own: they know nothing of the exchange."""
-    import subprocess
-
-    words = ["--out", str(folder), "--seed", str(seed), "--scale", str(scale), "--as-of", time.strftime("%Y-%m-%d")]
-    done = subprocess.run(
-        [sys.executable, "-m", "adapters.sample", *words], check=False, capture_output=True, text=True
-    )
-    if done.returncode:
-        raise Failed(done.stderr)
-
-
-def _found(stage: Stage, folder: Path) -> None:
-    """The site, the departments and their people, and the policy: submitted by one person, approved by another."""
-    stage.tokens.mkdir(mode=0o700)
-    words = ["--name", "宁远县数据共享交换（合成数据）", "--department", "ny.shuju", "--principal", AUTHORITY]
-    token = str(stage.tokens / f"{AUTHORITY}.token")
-    stage.run(None, "init", str(stage.root), *words, "--token-out", token, site=False)
-    people = folder / "register.json"
-    people.write_text(json.dumps(register(), ensure_ascii=False, indent=1), "utf-8")
-    stage.run(AUTHORITY, "register", str(people), "--tokens", str(stage.tokens), quiet=True)
-    revision = stage.run("steward.ny.minzheng", "policy", "submit", "--json", quiet=True).json[0]["about"]
-    stage.run(AUTHORITY, "policy", "approve", revision, quiet=True)
-    active = [
-        one for one in stage.run(AUTHORITY, "policy", "list", "--json", quiet=True).json if one["status"] == "active"
-    ]
-    stage.check(text("demo_check_policy", stage.language), [one["revision"] for one in active], [revision])
-
-
-def _contracts(stage: Stage) -> None:
-    for dataset, department in PUBLISHERS.items():
-        folder = stage.root / "schemas" / department / dataset
-        shutil.copytree(standing("schemas") / department / dataset, folder)
-        stage.run(f"steward.{department}", "dataset", "submit", str(folder), quiet=True)
-    names = [one["name"] for one in stage.run(AUTHORITY, "dataset", "list", "--json", quiet=True).json]
-    stage.check(text("demo_check_datasets", stage.language), sorted(names), sorted(PUBLISHERS))
-
-
-def _publish(stage: Stage, source: Path, truth: "Truth") -> dict[str, Counter[str]]:
-    """Every file by its own department, each figure against the generator's truth; then one of them once more."""
-    published: dict[str, Counter[str]] = {}
-    for name, file in truth.files.items():
-        who = f"svc.{PUBLISHERS[file.dataset]}"
-        words = ["publish", str(source / file.config), str(source / name), "--json"]
-        answer = stage.run(who, *words, quiet=True).json
-        good, bad = file.good, sum(file.rejected.values())
-        found, expected = _counted(stage, answer["taken"], answer["dead_letters"]), _counted(stage, good, bad)
-        stage.check(f"{name} → {file.dataset}", found, expected)
-        published.setdefault(file.dataset, Counter()).update(records=good, dead=bad)
-    name, file = "pension.csv", truth.files["pension.csv"]
-    publisher, words = f"svc.{PUBLISHERS[file.dataset]}", [str(source / file.config), str(source / name)]
-    again = stage.run(publisher, "publish", *words, "--json", quiet=True)
-    stage.check(text("demo_check_again", stage.language), again.json["taken"] + again.json["dead_letters"], 0)
-    letters = stage.run(publisher, "dead-letters", file.dataset, "--json", quiet=True).json
-    codes = Counter(one["code"] for one in letters if one["file"] == name)
-    stage.check(text("demo_check_dead", stage.language), sorted(codes.items()), sorted(file.rejected.items()))
-    return published
-
-
-def _agree(stage: Stage, folder: Path) -> dict[str, str]:
-    """Requested by the consumers, reviewed by the providers, approved by the authority: three people each."""
-    numbers: dict[str, str] = {}
-    asked = agreements_of_c1()
-    for steward in sorted({steward for steward, _ in asked.values()}):
-        own = {name: terms for name, (by, terms) in asked.items() if by == steward}
-        for name, terms in own.items():
-            (folder / f"{name}.json").write_text(json.dumps(terms, ensure_ascii=False, indent=1), "utf-8")
-        files = [str(folder / f"{name}.json") for name in own]
-        made = stage.run(steward, "agreement", "request", *files, "--json", quiet=True).json
-        numbers |= dict(zip(own, (one["about"] for one in made), strict=True))
-    for provider in sorted({PUBLISHERS[terms["dataset"]] for _, terms in asked.values()}):
-        own_numbers = [numbers[name] for name, (_, terms) in asked.items() if PUBLISHERS[terms["dataset"]] == provider]
-        words = ["--endorse", "--note", "范围必要 the scope is needed"]
-        stage.run(f"steward.{provider}", "agreement", "review", *own_numbers, *words, quiet=True)
-    stage.run("steward.ny.minzheng", "agreement", "approve", numbers["checker-person"], ends=1)
-    stage.note("demo_no_self_approval")
-    stage.run(AUTHORITY, "agreement", "approve", *numbers.values())
-    return numbers
-
-
-def _clerk(stage: Stage, truth: "Truth") -> None:
-    """The township clerk: verdicts on the members of an open application, and nothing else."""
-    applicant = truth.role("applicant")
-    members = "\n".join(one.person_id for one in truth.members(applicant.application_id))
-    words = ["--title", "低保申请 宁远县湾井镇（合成）", "--department", "ny.minzheng", "--json"]
-    stage.run(CLERK, "case", "open", CASE, *words, stdin=members, quiet=True)
-    asked = ["--purpose", "dibao.intake", "--case", CASE]
-    stage.run(CLERK, "explain", "hrss.pension_account", *asked, lines=20)
-    read = stage.run(CLERK, "read", "hrss.pension_account", *asked)
-    receipts = stage.run(CLERK, "read", "fin.receipt", *asked)
-    stage.check(
-        text("demo_check_verdicts", stage.language), sorted(read.records[0]), ["monthly_benefit_fen", "person_id"]
-    )
-    received = read.stdout + receipts.stdout
-    shown = [value for one in read.records + receipts.records for key, value in one.items() if key.endswith("_fen")]
-    stage.check(
-        text("demo_check_no_amount", stage.language), [one for one in shown if one not in (True, False, None)], []
-    )
-    ids = [one.person_id for one in truth.planted]
-    stage.check(text("demo_check_no_id", stage.language), [one for one in ids if one in received], [])
-    neighbour = truth.role("neighbour").person_id
-    refused = stage.run(CLERK, "lookup", "hrss.pension_account", *asked, stdin=neighbour, ends=1)
-    stage.check(text("demo_check_neighbour", stage.language), refused.reasons, ["not_in_case"])
-
-
-def _checker(stage: Stage, truth: "Truth") -> None:
-    """The county checker: what all may read, then amounts, masked as the table says; the hard cases a to d of C1."""
-    out = stage.root.parent / "divisions-read-by-the-checker.jsonl"
-    stage.run(CHECKER, "read", "mz.division", "--purpose", "open.use", "--out", str(out))
-    count = len(out.read_text("utf-8").splitlines())
-    stage.check(text("demo_check_open", stage.language), count, truth.files["divisions.csv"].good)
-    asked = ["--purpose", "dibao.initial_check"]
-    pension = stage.run(CHECKER, "read", "hrss.pension_account", *asked, "--case", CASE).records
-    banks = [one["bank_account"] for one in pension if one["bank_account"]]
-    stage.check(text("demo_check_bank", stage.language), [bank for bank in banks if set(bank[:-4]) != {"*"}], [])
-    stage.run(CHECKER, "read", "fin.receipt", *asked, "--case", CASE)
-    people = stage.run(CHECKER, "read", "ps.hukou_person", *asked, "--case", CASE, quiet=True).records
-    old = truth.role("spouse").person_id
-    regions = {one["person_id"]: one["hukou_region"] for one in people}
-    stage.check(text("demo_check_a", stage.language, prefix=old[:6]), regions[old][:6], "431126")
-    planted = {one.role: one for one in truth.planted}
-    others = [one for one in truth.planted if one.case in {"b", "c"}]
-    words = ["--title", "低保复核（合成）", "--department", "ny.minzheng"]
-    stage.run(CLERK, "case", "open", CASE_DEAD, *words, stdin="\n".join(one.person_id for one in others), quiet=True)
-    people = stage.run(CHECKER, "read", "ps.hukou_person", *asked, "--case", CASE_DEAD, quiet=True).records
-    seen = {one["person_id"]: one["status"] for one in people}
-    elsewhere = [planted[role].person_id for role in ("member_elsewhere", "member_elsewhere_old_code")]
-    stage.check(text("demo_check_b", stage.language), [one for one in elsewhere if one in seen], [])
-    dead = planted["dead_still_paid"].person_id
-    paid = stage.run(CHECKER, "read", "hrss.pension_account", *asked, "--case", CASE_DEAD, quiet=True).records
-    found = [one["monthly_benefit_fen"] for one in paid if one["person_id"] == dead]
-    stage.check(text("demo_check_c", stage.language), [seen[dead], len(found)], ["DECEASED", 1])
-    home = planted["applicant_d"].household_id
-    words = ["--title", "低保重复申请（合成）", "--department", "ny.minzheng", "--subject-type", "household"]
-    stage.run(CLERK, "case", "open", CASE_HOME, *words, stdin=home, quiet=True)
-    twice = stage.run(CHECKER, "read", "ca.dibao_application", *asked, "--case", CASE_HOME).records
-    stage.check(
-        text("demo_check_d", stage.language), sorted(one["township_code"] for one in twice), ["431126103", "431126104"]
-    )
-
-
-def _revoke(stage: Stage, agreements: dict[str, str]) -> None:
-    """A revoke holds at once; without a policy everything is refused."""
-    words = ["--reason", "提供方核查 provider's review"]
-    stage.run("steward.ny.renshe", "agreement", "revoke", agreements["clerk-pension"], *words, quiet=True)
-    asked = ["read", "hrss.pension_account", "--purpose", "dibao.intake", "--case", CASE]
-    refused = stage.run(CLERK, *asked, ends=1)
-    stage.check(text("demo_check_revoked", stage.language), refused.reasons, ["revoked"])
-    stage.run(AUTHORITY, "policy", "withdraw", "--reason", "演练 drill", quiet=True)
-    asked = ["read", "mz.division", "--purpose", "open.use"]
-    refused = stage.run(CHECKER, *asked, ends=1)
-    stage.check(text("demo_check_no_policy", stage.language), refused.reasons, ["policy_unavailable"])
-    again = stage.run("steward.ny.minzheng", "policy", "submit", "--json", quiet=True).json[0]["about"]
-    stage.run(AUTHORITY, "policy", "approve", again, quiet=True)
-
-
-def _auditor(stage: Stage, truth: "Truth", kept: Path) -> None:
-    """Who saw this person: every release and refusal, each with its proof; then the whole log, offline."""
-    spouse = truth.role("spouse").person_id
-    stage.run(AUDITOR, "audit", "who-saw", stdin=spouse, lines=30)
-    rows = stage.run(AUDITOR, "audit", "who-saw", "--json", stdin=spouse, quiet=True).json
-    kinds = Counter(row["kind"] for row in rows)
-    stage.check(text("demo_check_seen", stage.language), kinds["release"], 5)
-    stage.check(text("demo_check_unproved", stage.language), [row["index"] for row in rows if not row["proved"]], [])
-    neighbour = truth.role("neighbour").person_id
-    rows = stage.run(AUDITOR, "audit", "who-saw", "--json", stdin=neighbour, quiet=True).json
-    stage.check(text("demo_check_refused", stage.language), [row["kind"] for row in rows], ["refusal"])
-    verify = ["audit", "verify", str(stage.root / "data" / "audit"), "--key", str(stage.root / "keys" / "audit.vkey")]
-    stage.run(None, *verify, "--checkpoint", str(kept), site=False)
-
-
-def _attacks(stage: Stage, folder: Path, kept: Path) -> None:
-    """Three attacks on copies: with the kept checkpoint each is named; without it a rewritten history would pass."""
-    log, copies = stage.root / "data" / "audit", folder / "attacks"
-    copies.mkdir()
-    settings = read_settings(stage.root, {})
-    key, origin = SigningKey.load(settings.secret_file("keys.audit")), settings.text("origin")
-    attacked = {
-        ("demo_attack_flip", "entry_changed"): flip_byte(log, copies / "flipped"),
-        ("demo_attack_cut", "log_cut_off"): cut_off(log, copies / "cut", origin, key, _CUT),
-        ("demo_attack_rewrite", "history_rewritten"): rewrite(log, copies / "rewritten", origin, key, "ny.caizheng"),
-    }
-    vkey = str(stage.root / "keys" / "audit.vkey")
-    newest = folder / "checkpoint-newest"
-    stage.run(AUDITOR, "audit", "checkpoint", "--out", str(newest), quiet=True)
-    for (what, code), copy in attacked.items():
-        stage.note(what)
-        words = ["audit", "verify", str(copy), "--key", vkey]
-        checkpoints = ["--checkpoint", str(kept), "--checkpoint", str(newest)]
-        verdict = stage.run(None, *words, *checkpoints, ends=4, site=False)
-        how = "demo_check_own" if code == "entry_changed" else "demo_check_found"
-        stage.check(text(how, stage.language), verdict.stdout.splitlines()[1].partition(":")[0], code)
-    stage.note("demo_without_checkpoint")
-    stage.run(None, "audit", "verify", str(copies / "rewritten"), "--key", vkey, site=False)
-
-
-_CUT: Final = 10
-
-
-def _counted(stage: Stage, records: int, dead: int) -> str:
-    return text("demo_counted", stage.language, records=records, dead=dead)
-
-
-def _figures(stage: Stage, published: dict[str, Counter[str]]) -> None:
-    """What the logs hold, against what the generator made."""
-    rows = stage.run(AUDITOR, "status", "--json", quiet=True).json
-    counts = {(row["what"], row["name"]): row["count"] for row in rows}
-    for dataset, expected in published.items():
-        found = _counted(stage, counts[("records", dataset)], counts.get(("dead letters", dataset), 0))
-        stage.check(dataset, found, _counted(stage, expected["records"], expected["dead"]))
-    stage.run(AUDITOR, "status", lines=30)
-
-
-def _end(stage: Stage) -> None:
-    seconds = time.monotonic() - stage.started
-    stage.note("demo_done", checks=stage.checks, processes=stage.processes, seconds=f"{seconds:.1f}")
-    tokens = os.path.relpath(stage.tokens)
-    site = os.path.relpath(stage.root)
-    print(f"\n  export EXCHANGE_SITE={site}")
-    for who, words in (
-        (AUDITOR, "status"),
-        (CHECKER, f"explain fin.receipt --purpose dibao.initial_check --case {CASE}"),
-        (AUTHORITY, "agreement list"),
-        (AUDITOR, "audit entry 12"),
-        (None, f"audit verify {site}/data/audit --key {site}/keys/audit.vkey"),
-    ):
-        token = f" --token file:{tokens}/{who}.token" if who else ""
-        print(f"  .venv/bin/exchange {words}{token}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+            raise Invalid("demo_folder_in_use", where=folder.name)
+        if folder.is_dir() and any(folder.iterdir()):
+            if not (folder / MARK).is_file() and not (folder / "departments" / "truth.json").is_file():
+                raise Invalid("demo_folder_in_use", where=folder.name)
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MARK).write_text("exchange demo: all data here are made up; the next demo replaces it\n", "utf-8")
+    except OSError as error:
+        raise Unavailable("system", where=folder.name, detail=error.strerror) from None
+    return folder.resolve()

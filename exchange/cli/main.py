@@ -8,7 +8,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from exchange import __version__
-from exchange.cli import agreements, auditing, docs, policies, publishing, reading, register, serving, sites, view
+from exchange.cli import (
+    agreements,
+    auditing,
+    demo,
+    docs,
+    policies,
+    publishing,
+    reading,
+    register,
+    serving,
+    sites,
+    view,
+)
 from exchange.cli.options import ChineseParser, Parser, explain
 from exchange.cli.terminal import Terminal
 from exchange.errors import ExchangeError, Unavailable
@@ -27,6 +39,7 @@ _ROOMS = {
     reading: {"read", "lookup", "explain"},
     view: {"view"},
     auditing: {"audit"},
+    demo: {"demo"},
 }
 
 

@@ -32,7 +32,7 @@ from exchange.cli.cast import (
 )
 from exchange.cli.publishing import files_adapter
 from exchange.cli.register import enrol
-from exchange.cli.terminal import Terminal
+from exchange.cli.terminal import Terminal, new_file
 from exchange.control import commands as c
 from exchange.control.questions import Request
 from exchange.errors import Refused
@@ -82,9 +82,9 @@ def make_sample(root: Path, terminal: Terminal) -> MadeSite:
     # A crash from here on leaves a sample with less in it: still a sample, and a new one is made in seconds.
     tokens = made.root / "tokens"
     tokens.mkdir(mode=0o700)
-    own = tokens / f"{AUTHORITY}.token"
-    own.touch(0o600)
-    own.write_text(made.token + "\n", "utf-8")
+    with new_file(tokens / f"{AUTHORITY}.token") as stream:
+        if stream is not None:
+            stream.write(made.token + "\n")
     truth = write(made_up, made.root / "departments")
     with (
         open_exchange(made.root, "exchange init --sample", {}, terminal.now_ns, secrets.token_bytes) as exchange,

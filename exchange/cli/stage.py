@@ -23,7 +23,8 @@ class Failed(Exception):  # it is what happened to the play
 class Stage:
     """A site, the tokens of its people, and what has been played so far.
 
-    `checks` counts what was compared with the generator's truth or the play's text; a difference ends the play.
+    `checks` are what was compared with the generator's truth or the play's text, and what was found; a difference ends
+    the play.
     """
 
     root: Path
@@ -31,7 +32,7 @@ class Stage:
     language: Language
     steps: int
     done: int = 0
-    checks: int = 0
+    checks: list[tuple[str, str]] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
     processes: int = 0
 
@@ -70,7 +71,7 @@ class Stage:
         shown = " ".join(shlex.quote(_relative(word)) for word in words)
         print(f"  {who or '-'} $ exchange {shown}", flush=True)
         done = subprocess.run(
-            [sys.executable, "-m", "exchange", *words],
+            [sys.executable, "-P", "-m", "exchange", *words],
             input=stdin,
             capture_output=True,
             encoding="utf-8",
@@ -87,11 +88,12 @@ class Stage:
 
     def check(self, what: str, found: object, expected: object) -> None:
         """Compares a figure that the exchange gave with the one it must be."""
-        self.checks += 1
         if found != expected:
             raise Failed(f"{what}: {found!r}, expected {expected!r}")
         items = [_plain(one) for one in found] if isinstance(found, list) else [str(found)]
-        print(f"  ✓ {what}: {', '.join(items) or text('demo_none', self.language)}", flush=True)
+        shown = ", ".join(items) or text("demo_none", self.language)
+        self.checks.append((what, shown))
+        print(f"  ✓ {what}: {shown}", flush=True)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ record log and the state, and in what was released.
 import io
 import re
 import subprocess
-import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
@@ -19,13 +18,15 @@ from typing import Any
 import pytest
 
 from adapters.sample.truth import Truth
-from exchange.cli import demo
+from exchange.cli import play as plays
+from exchange.cli.demo import claimed
+from exchange.settings import read_settings
 from tests import simulator
 from tests.simulator import Site
 
 pytestmark = [pytest.mark.demo, pytest.mark.slow]
 
-SCALE = "0.01"
+SCALE = 0.01
 RELEASING = {"read", "lookup"}
 RECORDS = {"records.db", "state.db"}
 _RUN = re.compile(r"\d{14,}[\dXx]")
@@ -59,10 +60,8 @@ def play(tmp_path_factory: pytest.TempPathFactory) -> Play:
     printed = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
         patch.setattr(subprocess, "run", run)  # as `exchange.cli.stage` calls it
-        patch.setattr(demo, "generate", _generate)
-        patch.setattr(sys, "argv", ["demo", "--scale", SCALE, "--dir", str(played.folder)])
-        patch.setenv("LANG", "C.UTF-8")
-        code = demo.main()
+        patch.setattr(plays, "generate", _generate)
+        code = plays.play(claimed(played.folder), "en", 2026, SCALE)
     played.printed = printed.getvalue()
     assert code == 0, played.printed[-2_000:]
     return played
@@ -135,6 +134,8 @@ def test_no_id_lies_beside_the_records(play: Play, ids: frozenset[str]) -> None:
     for file in files:
         if "departments" in file.parts or file.name in RECORDS or file.name.startswith("divisions-read"):
             continue
+        if file.name == "report.html":  # it shows released records, and says that they are made up
+            continue
         assert not among(_bytes(file), ids), file
         assert not among(file.name, ids)
         looked.append(file.name)
@@ -157,3 +158,17 @@ def test_no_id_stands_in_an_entry_or_a_dead_letter(play: Play, ids: frozenset[st
     assert len(letters) > 10
     for one in (*entries, *letters):
         assert not among(str(one), ids)
+
+
+def test_the_report_shows_what_was_played(play: Play, ids: frozenset[str]) -> None:
+    """Records as the three received them, the proof of the log, the verifier's verdicts; marked as made up."""
+    page = (play.folder / "report.html").read_text("utf-8")
+    shown = among(page, ids)
+    assert len(shown) == 2
+    assert shown <= among("\n".join(play.released), ids)
+    assert "Synthetic data" in page
+    assert '<svg xmlns="http://www.w3.org/2000/svg" class="merkle-path"' in page
+    for code in ("entry_changed", "log_cut_off", "history_rewritten"):
+        assert f"{code}:" in page
+    origin = read_settings(play.folder / "site", {}).text("origin")
+    assert f">{origin}<" in page

@@ -1,0 +1,1 @@
+"""What carries the exchange elsewhere; not part of what is installed."""
