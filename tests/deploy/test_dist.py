@@ -186,6 +186,32 @@ def test_it_makes_a_site_of_what_it_ships(away: Away) -> None:
     assert "the log holds" in away.exchange("audit", "verify", "--site", "sample")
 
 
+_LOOPBACK_UP = "import fcntl, socket, struct; fcntl.ioctl(socket.socket(), 0x8914, struct.pack('16sH14x', b'lo', 0x41))"
+_SERVED = f"""
+set -eu
+PATH=$PWD/env/bin:$PATH
+python -c "{_LOOPBACK_UP}" 2>/dev/null || true
+exchange init served --sample
+exchange serve --site served --port 0 > serve.log 2> said.log &
+until grep -q http: said.log; do sleep 0.1; done
+python -c "import urllib.request, re; u = re.search('http://[0-9.:]+', open('said.log').read())[0]
+print(urllib.request.urlopen(u + '/readyz').read().decode())"
+exchange status --site served --token file:served/tokens/auditor.ny.shenji.token
+kill -TERM $!
+wait $!
+"""
+
+
+@pytest.mark.whole
+def test_it_serves(away: Away) -> None:
+    """`exchange serve` answers over HTTP, and the command line works through it."""
+    ran = away.run("sh", "-c", _SERVED)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert '{"ready":true,"missing":[]}' in ran.stdout
+    assert "宁远县" in ran.stdout
+    assert '"route": "/v1/status", "status": 200' in (away.folder / "serve.log").read_text("utf-8")
+
+
 @pytest.mark.whole
 @pytest.mark.demo
 def test_it_plays_the_demo(away: Away) -> None:
