@@ -57,6 +57,7 @@ SETTINGS: Final = (
     Setting("access.plan_seconds", "int", 60, "how long a plan may be used again", 0, 60),
     Setting("publish.batch_records", "int", 10_000, "records sealed and appended together at the most", 1, 10_000),
     Setting("publish.partitions", "int", 1, "partitions of a new topic", 1, 1_000),
+    Setting("storage.reserve_mb", "int", 512, "MiB of the data's disk that are kept free; 0: none", 0, 1 << 30),
     Setting("keys.subject", "secret", "file:keys/subject.key", "K_subject: makes subject tags"),
     Setting("keys.actor", "secret", "file:keys/actor.key", "makes actors' pseudonyms in the audit log"),
     Setting("keys.pseudonym", "secret", "file:keys/pseudonym.key", "root of the pseudonym masks' scope keys"),

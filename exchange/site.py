@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
@@ -17,6 +18,34 @@ _LOCK: Final = "data/lock"
 def seal_key(root: Path, department: str) -> Path:
     """Where the site keeps a department's seal key when it signs as the department's delegate."""
     return root / "keys" / f"seal-{department}.key"
+
+
+def free_bytes(folder: Path) -> int:
+    """How much of the folder's disk this process may still fill."""
+    return shutil.disk_usage(folder).free
+
+
+def check_room(folder: Path, reserve: int, free: Callable[[Path], int] = free_bytes) -> None:
+    """Whether the folder's disk has its reserve of so many bytes free; 0 asks for none and looks at nothing.
+
+    Whoever is about to store what can wait asks this first, once a batch. What ends a right, and refusals, do not ask:
+    the reserve is kept for them.
+
+    Raises:
+        Unavailable: `disk_reserve`; `system` where the folder cannot be looked at.
+    """
+    if not reserve:
+        return
+    try:
+        left = free(folder)
+    except OSError as error:
+        raise Unavailable("system", where=folder.name, detail=error.strerror) from error
+    if left < reserve:
+        raise Unavailable("disk_reserve", where=str(folder), free=left >> 20, reserve=reserve >> 20)
+
+
+def no_reserve() -> None:
+    """The check where no reserve is kept."""
 
 
 def ledger(root: Path, source: str) -> Path:
