@@ -212,6 +212,8 @@ def _number(setting: Setting, value: object, where: str) -> int:
         number = int(value) if isinstance(value, str) else value
     except ValueError:
         number = None
+    if setting.name == "format" and type(number) is int and number > FORMAT:
+        raise Invalid("site_format", where=where, found=number, needed=FORMAT)
     if not isinstance(number, int) or isinstance(number, bool) or not setting.least <= number <= setting.most:
         raise Invalid("setting_wrong", where=where, name=setting.name, expected=f"{setting.least} … {setting.most}")
     return number

@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from exchange.control.database import MIGRATIONS, check_revision, head_revision, open_engine, translated, upgrade
 from exchange.control.store import SqlEventStore
 from exchange.control.tables import METADATA
-from exchange.errors import Tampered, Unavailable
+from exchange.errors import ExchangeError, Invalid, Tampered, Unavailable
 from tests.control.failing import fails
 
 
@@ -108,16 +108,26 @@ def test_a_missing_database_is_not_made_by_opening_it(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("change", ["DROP TABLE alembic_version", "UPDATE alembic_version SET version_num = '9999_x'"])
-def test_another_revision_is_refused(tmp_path: Path, change: str) -> None:
-    """An unprepared database, an older and a newer one: the code works on its own tables only."""
+@pytest.mark.parametrize(
+    ("change", "family", "code"),
+    [
+        ("DROP TABLE alembic_version", Unavailable, "control_database_revision"),
+        ("UPDATE alembic_version SET version_num = '0001_control'", Unavailable, "control_database_revision"),
+        ("UPDATE alembic_version SET version_num = '9999_x'", Invalid, "control_database_newer"),
+        ("INSERT INTO alembic_version VALUES ('0001_control')", Invalid, "control_database_newer"),
+    ],
+)
+def test_another_revision_is_refused(tmp_path: Path, change: str, family: type[ExchangeError], code: str) -> None:
+    """An unprepared database, an older and a newer one: the code works on its own tables only, and says which."""
     url = _made(tmp_path)
     with sqlite3.connect(tmp_path / "control.db") as plain:
         plain.execute(change)
     plain.close()
     engine = open_engine(url)
-    with fails(Unavailable, "control_database_revision"):
+    with pytest.raises(family) as caught:
         SqlEventStore(engine)
+    assert caught.value.code == code
+    assert caught.value.facts["needed"] == head_revision()
     engine.dispose()
 
 
