@@ -91,6 +91,7 @@ def test_bash_completes_a_command(tmp_path: Path) -> None:
         (("exchange", "audit", "verify", "--checkpoint", "scr"), "script"),
     ):
         line = " ".join(f"'{word}'" for word in words)
-        asked = f"source ./script; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _shtab_exchange; echo ${{COMPREPLY[@]}}"
+        given = f"COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}"
+        asked = f"source ./script; {given}; _shtab_exchange; echo ${{COMPREPLY[@]}}"
         done = subprocess.run(["bash", "-c", asked], cwd=tmp_path, capture_output=True, check=True, text=True)
         assert expected in done.stdout.split(), (words, done)
