@@ -8,7 +8,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from exchange import __version__
-from exchange.cli import agreements, auditing, database, manual, policies, publishing, reading, register, sites, view
+from exchange.cli import (
+    agreements,
+    auditing,
+    backup,
+    database,
+    manual,
+    policies,
+    publishing,
+    reading,
+    register,
+    sites,
+    view,
+)
 from exchange.cli.options import ChineseParser, Parser, explain
 from exchange.cli.terminal import Terminal
 from exchange.errors import ExchangeError, Unavailable
@@ -25,6 +37,7 @@ _ROOMS = {
     reading: {"read", "lookup", "explain"},
     view: {"view"},
     auditing: {"audit"},
+    backup: {"backup", "restore"},
     database: {"db"},
     manual: {"config", "errors", "completion"},
 }
