@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import QueuePool
 
 from exchange.errors import Invalid, Tampered, Unavailable
 from exchange.log.database import shortened
@@ -83,7 +84,7 @@ def found_revision(engine: Engine) -> str:
     path = engine.url.database
     if engine.dialect.name == "sqlite" and not (path and Path(path).is_file()):
         raise Unavailable("control_database_missing", where=path or "")
-    if engine.dialect.name == "sqlite" and path and shortened(Path(path)):
+    if engine.dialect.name == "sqlite" and path and _untouched(engine) and shortened(Path(path)):
         raise Tampered("control_database_damaged", where=path, detail="shorter than its header says")
     with translated(engine), engine.connect() as connection:
         made = engine.dialect.has_table(connection, "alembic_version")
@@ -92,6 +93,15 @@ def found_revision(engine: Engine) -> str:
     if len(found) > 1 or not set(found) <= set(known):
         raise Invalid("control_database_newer", where=path or "", found=", ".join(found)[:100], needed=known[-1])
     return found[0] if found else "-"
+
+
+def _untouched(engine: Engine) -> bool:
+    """Whether this process has not opened the file through the engine yet. Later it must not open it beside SQLite: to
+    close any descriptor of it drops the process's locks on it (POSIX), and the next process that opens and closes the
+    database then takes itself for the last one and removes the WAL from under our feet.
+    """
+    pool = engine.pool
+    return isinstance(pool, QueuePool) and pool.checkedin() + pool.checkedout() == 0
 
 
 @contextmanager

@@ -29,14 +29,25 @@ _BROKEN: Final = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, Valu
 
 
 class Writer:
-    """Writes members one after another; `close` adds the manifest. Nothing is kept in memory but names and digests."""
+    """Writes members one after another; at the end of its `with` block it adds the manifest, unless that failed.
+    Nothing is kept in memory but names and digests.
+    """
 
     def __init__(self, out: BinaryIO, made_ns: int, *, compress: bool) -> None:
         self._gzip = gzip.GzipFile("", "wb", 1, out, mtime=0) if compress else None
-        self._tar = tarfile.open(fileobj=self._gzip or out, mode="w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115 - closed by `close`
+        self._tar = tarfile.TarFile(fileobj=self._gzip or out, mode="w", format=tarfile.PAX_FORMAT)
         self._made_s = made_ns // 1_000_000_000
         self._files: dict[str, tuple[int, str]] = {}
         self.written = 0
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self._finish()
+        if self._gzip is not None:
+            self._gzip.close()
 
     @property
     def count(self) -> int:
@@ -55,18 +66,16 @@ class Writer:
         """A small member."""
         self.add(name, io.BytesIO(data), len(data))
 
-    def close(self) -> None:
-        """The manifest, and the end of the file."""
+    def _finish(self) -> None:
         data = canonical({"format": _FORMAT, "files": {name: list(one) for name, one in self._files.items()}})
         self._put(MANIFEST, io.BytesIO(data), len(data))
         self._tar.close()
-        if self._gzip is not None:
-            self._gzip.close()
 
     def _put(self, name: str, source: Any, size: int) -> None:  # noqa: ANN401 - what tarfile reads from
         info = tarfile.TarInfo(name)
         info.size, info.mode, info.mtime = size, 0o600, self._made_s
         self._tar.addfile(info, source)
+        self._tar.members.clear()  # type: ignore[attr-defined]  # it would keep each
         self.written += size
 
 

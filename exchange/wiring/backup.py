@@ -89,21 +89,21 @@ def take(
     if not settings.path(places["control"]).is_file():
         raise Unavailable("control_database_missing", where=places["control"])
     stores = [name for name in ("control", "log", "state") if settings.path(places[name]).is_file()]
-    writer = Writer(out, now_ns, compress=compress)
-    backup = _Backup(settings, places, writer, scratch, progress)
     locked = [settings.path(places[name]) for name in stores if name != "state"]
     more = [settings.path(places[name]) for name in stores if name == "state"]
-    with snapshots(locked, more) as readers:  # 1
-        control = readers[locked[0]]
-        tree = backup.tree(control)  # 2
-        _check_marks(control, readers[locked[1]] if "log" in stores else None)
-        left_out = backup.left_out(keys=keys)
-        writer.add_bytes(HEADER, canonical(backup.header(control, tree, left_out, now_ns)))
-        for name in stores:  # 3
-            backup.store(places[name], readers[settings.path(places[name])])
-    backup.log(tree)  # 4
-    backup.rest(keys=keys)  # 5
-    writer.close()  # 6
+    with Writer(out, now_ns, compress=compress) as writer:
+        backup = _Backup(settings, places, writer, scratch, progress)
+        with snapshots(locked, more) as readers:  # 1
+            control = readers[locked[0]]
+            tree = backup.tree(control)  # 2
+            _check_marks(control, readers[locked[1]] if "log" in stores else None)
+            left_out = backup.left_out(keys=keys)
+            writer.add_bytes(HEADER, canonical(backup.header(control, tree, left_out, now_ns)))
+            for name in stores:  # 3
+                backup.store(places[name], readers[settings.path(places[name])])
+        backup.log(tree)  # 4
+        backup.rest(keys=keys)  # 5
+        # 6: at the end of this block
     at, revision = tree.checkpoint, backup.revision
     return Taken(at.origin, at.size, at.root.hex(), revision, writer.count, writer.written, keys, tuple(left_out))
 

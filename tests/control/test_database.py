@@ -1,6 +1,8 @@
 """The control database: what is promised of it, its migrations, and broken or missing files."""
 
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,25 @@ def test_revisions_are_one_line_named_as_their_files() -> None:
     assert scripts.get_heads() == [head_revision()]
     assert sorted(revisions, reverse=True) == revisions
     assert {file.stem for file in (MIGRATIONS / "versions").glob("*.py")} == set(revisions)
+
+
+@pytest.mark.processes
+def test_another_process_takes_nothing_away(tmp_path: Path) -> None:
+    """One that opens and closes the database meanwhile (a backup, `sqlite3`) is not the last: the WAL stays ours."""
+    engine = open_engine(_made(tmp_path))
+    SqlEventStore(engine)
+    SqlEventStore(engine)  # looks at the file once more, while it is open
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE event_head SET position = 7"))
+    wal = (tmp_path / "control.db-wal").stat()
+    look = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); print(*c.execute(sys.argv[2]).fetchone()); c.close()"
+    words = [sys.executable, "-c", look, str(tmp_path / "control.db"), "SELECT position FROM event_head"]
+    for position in ("7", "8"):
+        assert subprocess.run(words, capture_output=True, check=True, text=True).stdout.strip() == position
+        assert (tmp_path / "control.db-wal").stat().st_ino == wal.st_ino
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE event_head SET position = 8"))
+    engine.dispose()
 
 
 def test_an_upgrade_again_changes_nothing(tmp_path: Path) -> None:

@@ -27,10 +27,9 @@ NAMES = st.lists(PART, min_size=1, max_size=4).map("/".join).filter(lambda name:
 def packed(content: Content, *, compress: bool = False) -> bytes:
     """A whole archive."""
     out = io.BytesIO()
-    writer = Writer(out, 1_000_000_000, compress=compress)
-    for name, data in content.items():
-        writer.add_bytes(name, data)
-    writer.close()
+    with Writer(out, 1_000_000_000, compress=compress) as writer:
+        for name, data in content.items():
+            writer.add_bytes(name, data)
     return out.getvalue()
 
 
