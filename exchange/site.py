@@ -73,6 +73,20 @@ def owned(root: Path, command: str, now_ns: int) -> Iterator[None]:
         yield
 
 
+def holder(root: Path) -> dict[str, object] | None:
+    """Who holds the site's data just now: its process and command; None when nobody does. Nothing is changed.
+
+    Raises:
+        OSError: the lock's file cannot be opened.
+    """
+    try:
+        file = (root / _LOCK).open(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    with file:
+        return None if _try_lock(file, shared=True) else _holder(file)
+
+
 def _lock_file(root: Path) -> IO[str]:
     try:
         return (root / _LOCK).open("a+", encoding="utf-8")
@@ -89,7 +103,7 @@ def _holder(file: IO[str]) -> dict[str, object]:
         return {"pid": "?", "command": "?"}
 
 
-def _try_lock(file: IO[str]) -> bool:
+def _try_lock(file: IO[str], *, shared: bool = False) -> bool:
     try:
         if os.name == "nt":
             import msvcrt
@@ -100,7 +114,7 @@ def _try_lock(file: IO[str]) -> bool:
         else:
             import fcntl
 
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file.fileno(), (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:
         return False
     return True

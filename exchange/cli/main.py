@@ -13,6 +13,7 @@ from exchange.cli import (
     auditing,
     backup,
     database,
+    doctor,
     manual,
     policies,
     publishing,
@@ -39,6 +40,7 @@ _ROOMS = {
     auditing: {"audit"},
     backup: {"backup", "restore"},
     database: {"db"},
+    doctor: {"doctor"},
     manual: {"config", "errors", "completion"},
 }
 
