@@ -46,7 +46,7 @@ def _doctor(terminal: Terminal, parsed: argparse.Namespace) -> int:
 
 def _titled(terminal: Terminal, facts: Mapping[str, object]) -> dict[str, object]:
     """The facts, another check named by its title."""
-    return {name: _title(terminal, str(value)) if name == "check" else value for name, value in facts.items()}
+    return {name: _title(terminal, str(value)) if name == "other" else value for name, value in facts.items()}
 
 
 def _title(terminal: Terminal, check: str) -> str:

@@ -111,7 +111,7 @@ def examine(examined: Examined, checks: Mapping[str, Check]) -> Iterator[Finding
             if one.error is None or told.setdefault(cause, one.check) == one.check:
                 yield one
             else:
-                yield unused(name, "needs", check=told[cause])
+                yield unused(name, "needs", other=told[cause])
 
 
 def _findings(examined: Examined, name: str, check: Check) -> Iterator[Finding]:
