@@ -26,7 +26,7 @@ def _doctor(terminal: Terminal, parsed: argparse.Namespace) -> int:
     until = time.monotonic() + _PATIENCE_S
     rows: list[dict[str, str]] = []
     for one in examine_site(
-        site_of(terminal, parsed), terminal.environment, terminal.now_ns(), lambda: time.monotonic() < until
+        site_of(terminal, parsed), terminal.environment, terminal.now_ns, lambda: time.monotonic() < until
     ):
         row = {"check": one.check, "about": one.about, "state": one.state}
         if one.error is not None:

@@ -76,7 +76,7 @@ class Examined:
 
     root: Path
     environment: Mapping[str, str]
-    now_ns: int
+    now_ns: Callable[[], int]
     goes_on: Callable[[], bool]
     models: list[Model] = field(default_factory=list)  # none before it was read
 
@@ -218,7 +218,7 @@ def checkpoint(examined: Examined) -> Iterator[Finding]:
 
 def clock(examined: Examined) -> Iterator[Finding]:
     """A year that can be, and not before what was written here already."""
-    now_s = examined.now_ns // _SECOND_NS
+    now_s = examined.now_ns() // _SECOND_NS
     if not _YEARS[0] <= now_s < _YEARS[1]:
         raise Invalid("clock_wrong", where="clock", detail=f"{now_s} s since 1970")
     newest = max((path.stat().st_mtime for path in _written(examined)), default=0.0)

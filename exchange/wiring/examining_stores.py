@@ -50,21 +50,34 @@ def control_database(examined: Examined) -> Iterator[Finding]:
 
 
 def record_log(examined: Examined) -> Iterator[Finding]:
-    """There, whole, and covering every commit mark."""
+    """Whole, where there is one."""
+    from exchange.log.sqlite import KIND
+
+    yield from _store("engines.log", _log_file(examined), KIND, examined)
+
+
+def commit_marks(examined: Examined) -> Iterator[Finding]:
+    """Every commit mark is covered by records."""
     from exchange.log.sqlite import KIND
 
     with _control(examined) as control:  # first: marks that were read before the log's ends cannot be ahead of them
         marks = dict(control.execute("SELECT topic || '/' || partition, hi FROM committed"))
-    path = examined.settings.path(behind(examined.settings, "log", "sqlite"))
-    yield from _store("engines.log", path, KIND, examined)
     ends: Mapping[str, int] = {}
-    if path.is_file():
-        with looking(path) as log:
-            ends = dict(log.execute("SELECT topic || '/' || number, stop FROM part"))
+    path = _log_file(examined)
+    try:
+        if path.is_file():
+            with looking(path) as log:
+                ends = dict(log.execute("SELECT topic || '/' || number, stop FROM part"))
+    except sqlite3.Error as error:
+        raise KIND.damaged(str(path), type(error).__name__) from None
     for where, committed in marks.items():
         if ends.get(where, 0) < committed:
-            error = Tampered("log_behind_commits", where=where, end=ends.get(where, 0), committed=committed)
-            yield wrong("engines.log", error)
+            raise Tampered("log_behind_commits", where=where, end=ends.get(where, 0), committed=committed)
+    yield ok("commit_marks", "commit_marks", count=len(marks))
+
+
+def _log_file(examined: Examined) -> Path:
+    return examined.settings.path(behind(examined.settings, "log", "sqlite"))
 
 
 def state(examined: Examined) -> Iterator[Finding]:
@@ -113,9 +126,9 @@ def audit_log(examined: Examined) -> Iterator[Finding]:
     if published.size > committed.size or (published.size == committed.size and published != committed):
         raise Tampered("audit_log_damaged", where="checkpoint", detail="published, but never committed here")
     yield ok("audit_log", "audit_log", size=committed.size)
-    behind_s = (row[1] - examined.now_ns) // _SECOND_NS
+    behind_s = (row[1] - examined.now_ns()) // _SECOND_NS
     if behind_s >= 0:
-        error = Invalid("clock_wrong", where="clock", detail=f"{behind_s} s behind the audit log's last commit")
+        error = Invalid("clock_wrong", where="audit log", detail=f"{behind_s} s behind its last commit")
         yield wrong("audit_clock", error)
     else:
         yield ok("audit_clock", "clock")
@@ -181,15 +194,15 @@ def schemas(examined: Examined) -> Iterator[Finding]:
     from exchange.contracts.contract import load
 
     files = sorted((examined.root / "schemas").rglob("contract.yaml"))
-    datasets = _model(examined).datasets
+    contracts = []
     for file in files:
-        folder = file.parent
-        check, command = f"schemas {folder.name}", f"exchange dataset submit {folder}"
         try:
-            contract = load(folder)
+            contracts.append((file.parent, load(file.parent)))
         except ExchangeError as error:
-            yield wrong(check, error)
-            continue
+            yield wrong(f"schemas {file.parent.name}", error)
+    datasets = _model(examined).datasets if contracts else {}
+    for folder, contract in contracts:
+        check, command = f"schemas {folder.name}", f"exchange dataset submit {folder}"
         known = datasets.get(contract.dataset)
         if known is None:
             yield ok(check, "contract_not_submitted", command=command)
@@ -249,6 +262,7 @@ SITE_CHECKS: Final[Mapping[str, Check]] = {
     "port": examining.port,
     "engines.control": control_database,
     "engines.log": record_log,
+    "commit_marks": commit_marks,
     "engines.state": state,
     "audit_log": audit_log,
     "subject_index": subject_index,
@@ -260,7 +274,7 @@ SITE_CHECKS: Final[Mapping[str, Check]] = {
 
 
 def examine_site(
-    root: Path, environment: Mapping[str, str], now_ns: int, goes_on: Callable[[], bool]
+    root: Path, environment: Mapping[str, str], now_ns: Callable[[], int], goes_on: Callable[[], bool]
 ) -> Iterator[Finding]:
     """Every finding, in an order that reads well. `goes_on` says whether a long look at a file is still worth it."""
     examined = Examined(root.absolute(), environment, now_ns, goes_on)
