@@ -56,7 +56,7 @@ class Writer:
 
     def add(self, name: str, source: IO[bytes], size: int) -> None:
         """A member of exactly so many bytes; OSError when the source has fewer, `Invalid("backup_name")`."""
-        if not _is_plain(name):
+        if not is_plain(name):
             raise Invalid("backup_name", where=_shown(name))
         hashing = _Hashing(source)
         self._put(name, hashing, size)
@@ -161,7 +161,7 @@ def _opened(stream: BinaryIO) -> Iterator[Member]:
                 body = tar.extractfile(info) if info.type in (tarfile.REGTYPE, tarfile.AREGTYPE) else None
                 if body is None or info.sparse is not None:
                     raise Invalid("backup_unreadable", where=_shown(info.name), detail="not a plain file")
-                if not _is_plain(info.name):
+                if not is_plain(info.name):
                     raise Invalid("backup_unreadable", where=_shown(info.name), detail="a name that leads elsewhere")
                 begun = True
                 yield Member(info.name, info.size, body)
@@ -194,7 +194,7 @@ class _Guarded:
             pass
 
 
-def _is_plain(name: str) -> bool:
+def is_plain(name: str) -> bool:
     """Whether this is a relative path that stays below the folder it is put into."""
     parts = name.split("/")
     short = len(parts) <= _MOST_PARTS and all(0 < len(part.encode()) <= _LONGEST_PART for part in parts)

@@ -24,6 +24,7 @@ Why a site restored from it is whole:
 Left out is what is made again from the rest (subjects.db), the lock, and staging.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -39,12 +40,13 @@ from exchange.errors import Invalid, Tampered, Unavailable
 from exchange.names import canonical
 from exchange.settings import FILE, FORMAT, Settings, read_settings
 from exchange.site import FOLDERS, VKEY
-from exchange.wiring.archive import HEADER, Writer
+from exchange.wiring.archive import HEADER, Writer, is_plain
 from exchange.wiring.engines import behind
 from exchange.wiring.snapshots import copied, copied_raw, snapshots
 
 FORM: Final = "exchange.backup/1"
 _SECRETS: Final = ("keys.subject", "keys.actor", "keys.pseudonym", "keys.audit")
+_SMALL: Final = 1 << 20
 _DERIVED: Final = frozenset({"lock", "subjects.db"})  # of the folder data
 _BESIDE: Final = ("-wal", "-shm", "-journal", ".new")
 
@@ -97,15 +99,18 @@ def take(
             control = readers[locked[0]]
             tree = backup.tree(control)  # 2
             _check_marks(control, readers[locked[1]] if "log" in stores else None)
-            left_out = backup.left_out(keys=keys)
-            writer.add_bytes(HEADER, canonical(backup.header(control, tree, left_out, now_ns)))
+            left_out, kept_back = backup.left_out(), [] if keys else backup.secrets()
+            about = {"left_out": left_out, "keys_left_out": kept_back, "made_ns": now_ns}
+            writer.add_bytes(HEADER, canonical({**backup.header(control, tree), **about}))
             for name in stores:  # 3
                 backup.store(places[name], readers[settings.path(places[name])])
         backup.log(tree)  # 4
         backup.rest(keys=keys)  # 5
         # 6: at the end of this block
     at, revision = tree.checkpoint, backup.revision
-    return Taken(at.origin, at.size, at.root.hex(), revision, writer.count, writer.written, keys, tuple(left_out))
+    return Taken(
+        at.origin, at.size, at.root.hex(), revision, writer.count, writer.written, keys, (*kept_back, *left_out)
+    )
 
 
 def engine_places(settings: Settings) -> dict[str, str]:
@@ -116,10 +121,10 @@ def engine_places(settings: Settings) -> dict[str, str]:
     """
     places = {}
     for name, scheme in (("control", "sqlite"), ("log", "sqlite"), ("state", "sqlite"), ("audit", "file")):
-        place = behind(settings, name, scheme)
-        if not settings.path(place).resolve().is_relative_to(settings.root) or Path(place).is_absolute():
+        place = Path(behind(settings, name, scheme)).as_posix()
+        if not is_plain(place) or not place.startswith("data/"):
             raise Invalid("backup_outside", where=f"engines.{name}", place=place)
-        places[name] = Path(place).as_posix()
+        places[name] = place
     return places
 
 
@@ -163,7 +168,7 @@ class _Backup:
         bundle = self._files.read(f"{STAGING}/{name}")
         return _Tree(note, at, staging.unpack(bundle, name) if bundle is not None else {})
 
-    def header(self, control: Connection, tree: _Tree, left_out: list[str], now_ns: int) -> dict[str, object]:
+    def header(self, control: Connection, tree: _Tree) -> dict[str, object]:
         """What the backup is of: the first thing that a restore reads."""
         (self.revision,) = control.execute("SELECT version_num FROM alembic_version").fetchone()
         return {
@@ -171,9 +176,7 @@ class _Backup:
             "version": __version__,
             "site_format": FORMAT,
             "revision": self.revision,
-            "made_ns": now_ns,
             "checkpoint": tree.note.decode(),
-            "left_out": left_out,
         }
 
     def store(self, place: str, reader: Connection) -> None:
@@ -219,19 +222,19 @@ class _Backup:
                 self._plain(place)
         self._plain(FILE)
 
-    def left_out(self, *, keys: bool) -> list[str]:
-        """What a restored site may need and the backup has not: keys, by their place or reference, and links."""
-        inside = list(self._plain_files())
-        absent = [] if keys else [place for place in inside if self._is_secret(place)]
-        root = self._settings.root
-        for folder in FOLDERS:
-            links = (path for path in sorted((root / folder).rglob("*")) if path.is_symlink())
-            absent += [path.relative_to(root).as_posix() for path in links]
+    def left_out(self) -> list[str]:
+        """What the site has and no backup of it: keys that lie elsewhere, by their reference, and links."""
+        inside = set(self._plain_files())
+        absent = [place for place in self._listed() if self._settings.path(place).is_symlink()]
         for name in _SECRETS:
             scheme, _, place = self._settings.text(name).partition(":")
             if scheme != "file" or Path(place).as_posix() not in inside:
                 absent.append(self._settings.text(name))
         return absent
+
+    def secrets(self) -> list[str]:
+        """The site's keys, by their place."""
+        return [place for place in self._plain_files() if self._is_secret(place)]
 
     def _is_secret(self, place: str) -> bool:
         referred = {Path(self._settings.text(name).removeprefix("file:")).as_posix() for name in _SECRETS}
@@ -240,24 +243,40 @@ class _Backup:
     def _plain_files(self) -> Iterator[str]:
         """Every file of the site that is no store of the exchange's, relative to it; links are passed over."""
         stores = {self._places[name] for name in ("control", "log", "state")}
-        root, audit = self._settings.root, self._places["audit"] + "/"
-        for folder in FOLDERS:
-            for path in sorted((root / folder).rglob("*")):
-                place = path.relative_to(root).as_posix()
-                derived = folder == "data" and path.name in _DERIVED
-                if path.is_symlink() or not path.is_file() or derived or place.startswith(audit):
-                    continue
-                if place not in stores and not path.name.endswith(_BESIDE):
-                    yield place
+        for place in self._listed():
+            path = self._settings.path(place)
+            derived = place.startswith("data/") and path.name in _DERIVED
+            if path.is_file() and not path.is_symlink() and not derived and place not in stores:
+                yield place
         yield FILE
+
+    def _listed(self) -> Iterator[str]:
+        """All that lies in the site's folders, but the audit log's, which changes while one looks."""
+        root, audit = self._settings.root, self._settings.path(self._places["audit"])
+        for top in FOLDERS:
+            for folder, folders, names in os.walk(root / top):  # what is gone meanwhile it passes over
+                links = [name for name in folders if Path(folder, name).is_symlink()]
+                folders[:] = sorted(name for name in folders if Path(folder, name) != audit)
+                for name in sorted([*names, *links]):
+                    if not name.endswith(_BESIDE):
+                        yield Path(folder, name).relative_to(root).as_posix()
 
     def _plain(self, place: str) -> None:
         path = self._settings.path(place)
         if place.startswith("data/") and path.suffix == ".db":
             self._raw(place, path)
             return
-        with path.open("rb") as file:
-            self._writer.add(place, file, path.stat().st_size)
+        try:
+            with path.open("rb") as file:
+                small = file.read(_SMALL)
+                size = os.fstat(file.fileno()).st_size
+                if size <= len(small):  # one look, so that one which is written anew meanwhile is no error
+                    self._writer.add_bytes(place, small)
+                else:
+                    file.seek(0)
+                    self._writer.add(place, file, size)
+        except FileNotFoundError:
+            return  # gone since its folder was listed
         self._told()
 
     def _raw(self, place: str, path: Path) -> None:
@@ -306,7 +325,14 @@ def header_of(document: object) -> dict[str, object]:
         raise Invalid("backup_unreadable", where=HEADER, detail="no header of a backup")
     if document["format"] != FORM:
         raise Invalid("backup_format", where=HEADER, found=str(document["format"])[:40], needed=FORM)
-    kinds = {"version": str, "revision": str, "made_ns": int, "checkpoint": str, "left_out": list}
+    kinds = {
+        "version": str,
+        "revision": str,
+        "made_ns": int,
+        "checkpoint": str,
+        "left_out": list,
+        "keys_left_out": list,
+    }
     for name, kind in kinds.items():
         if not isinstance(document.get(name), kind):
             raise Invalid("backup_unreadable", where=HEADER, detail=name)

@@ -11,7 +11,7 @@ import socket
 import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -183,6 +183,21 @@ def folders(examined: Examined) -> Iterator[Finding]:
             yield ok(check, "folder", mode=f"{stat.S_IMODE(path.stat().st_mode):o}")
 
 
+def owners(examined: Examined) -> Iterator[Finding]:
+    """Each file of the site's own belongs to its folder's owner: what root left behind, nobody else can write."""
+    odd: list[tuple[Path, int, int]] = []
+    for pattern in ("data", "data/*", "data/audit", "data/audit/*", "data/ledgers/*", "keys", "keys/*"):
+        for path in sorted(examined.root.glob(pattern)):
+            with suppress(FileNotFoundError):  # gone since its folder was listed
+                found, needed = path.lstat().st_uid, path.parent.stat().st_uid
+                odd += [(path, found, needed)] if found != needed else []
+    if odd:
+        path, found, needed = odd[0]
+        command = f"chown -h --reference={path.parent} {path}"
+        raise Invalid("files_of_another", where=str(path), count=len(odd), found=found, needed=needed, command=command)
+    yield ok("owners", "owners")
+
+
 def keys(examined: Examined) -> Iterator[Finding]:
     """Each secret readable, private and of its length."""
     for name in _SECRETS:
@@ -221,15 +236,17 @@ def clock(examined: Examined) -> Iterator[Finding]:
     now_s = examined.now_ns() // _SECOND_NS
     if not _YEARS[0] <= now_s < _YEARS[1]:
         raise Invalid("clock_wrong", where="clock", detail=f"{now_s} s since 1970")
-    newest = max((path.stat().st_mtime for path in _written(examined)), default=0.0)
+    newest = max(_written(examined), default=0.0)
     if newest > now_s + _PATIENCE_S:
         raise Invalid("clock_wrong", where="clock", detail=f"{int(newest - now_s)} s behind a file of data")
     yield ok("clock", "clock")
 
 
-def _written(examined: Examined) -> Iterator[Path]:
-    data = examined.root / "data"
-    yield from (path for path in (*data.glob("*"), *data.glob("audit/checkpoint")) if path.is_file())
+def _written(examined: Examined) -> Iterator[float]:
+    """When the files of data were written last."""
+    for path in (*examined.root.glob("data/*"), *examined.root.glob("data/audit/checkpoint")):
+        with suppress(FileNotFoundError):  # gone since its folder was listed
+            yield path.stat().st_mtime
 
 
 def disk(examined: Examined, free: Callable[[Path], int] = free_bytes) -> Iterator[Finding]:

@@ -254,6 +254,7 @@ CHECKS: Final[Mapping[str, Check]] = {
 SITE_CHECKS: Final[Mapping[str, Check]] = {
     "lock": examining.lock,
     "folders": examining.folders,
+    "owners": examining.owners,
     "keys": examining.keys,
     "keys.audit": examining.audit_key,
     "checkpoint": examining.checkpoint,

@@ -13,7 +13,6 @@ A crash before 8 leaves a hidden folder and no site.
 """
 
 import os
-import re
 import shutil
 import sqlite3
 import tempfile
@@ -35,13 +34,12 @@ from exchange.errors import Invalid, Tampered
 from exchange.settings import FILE, Settings, read_settings
 from exchange.signing.keys import SigningKey
 from exchange.site import FOLDERS, VKEY, check_room
-from exchange.wiring.archive import HEADER, Member, read_members
+from exchange.wiring.archive import HEADER, Member, is_plain, read_members
 from exchange.wiring.backup import engine_places, header_of
 from exchange.wiring.engines import audit_store_of, database_of
 from exchange.wiring.exchange import Exchange, open_exchange
 
 _PRIVATE: Final = frozenset({"data", "keys"})
-_KEY_FILE: Final = re.compile(r"keys/[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
 _LARGEST_KEY: Final = 4_096
 _LONGEST_REASON: Final = 1_000
 Who = Callable[[Exchange], Principal | None]
@@ -96,7 +94,7 @@ def restore(
     try:
         restoring = _Restoring(work, environment, now_ns, random_bytes)
         header = restoring.unpack(stream, progress)  # 1, 2
-        absent = restoring.bring_keys(header["left_out"], keys)  # 3
+        restoring.bring_keys(header["keys_left_out"], keys)  # 3
         settings = read_settings(work, environment)
         at = restoring.checkpoint(header, settings)
         ahead, level = restoring.compare(kept, at, force)  # 4
@@ -110,7 +108,7 @@ def restore(
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
-    return Restored(target, at.origin, at.size, at.root.hex(), now_size, forced is not None, absent)
+    return Restored(target, at.origin, at.size, at.root.hex(), now_size, forced is not None, _texts(header["left_out"]))
 
 
 class _Restoring:
@@ -166,22 +164,21 @@ class _Restoring:
                 "backup_unreadable", where=member.name[:100], detail="a file in another one's place"
             ) from None
 
-    def bring_keys(self, left_out: object, keys: Path | None) -> tuple[str, ...]:
-        """Step 3: the keys that the backup left out; what lies outside of any site is told, and left to the caller."""
-        places = [str(one) for one in left_out] if isinstance(left_out, list) else []
-        missing = [place for place in places if _KEY_FILE.fullmatch(place)]
+    def bring_keys(self, left_out: object, keys: Path | None) -> None:
+        """Step 3: the keys that the backup left out, by their names from one folder."""
+        missing = [place for place in _texts(left_out) if is_plain(place) and place.partition("/")[0] in FOLDERS]
         if missing and keys is None:
             raise Invalid("backup_keys_needed", names=", ".join(missing)[:500])
         for place in missing:
-            source = (keys or Path()) / place.removeprefix("keys/")
+            source, path = (keys or Path()) / place.rpartition("/")[2], self._folder / place
             try:
                 with source.open("rb") as file:
                     content = file.read(_LARGEST_KEY)
             except OSError as error:
                 raise Invalid("key_unreadable", where=str(source), detail=error.strerror) from None
-            with os.fdopen(os.open(self._folder / place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as target:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as target:
                 target.write(content)
-        return tuple(place for place in places if place not in missing)
 
     def checkpoint(self, header: Mapping[str, object], settings: Settings) -> Checkpoint:
         """Step 3: the backup's checkpoint, signed by the key that the site has."""
@@ -264,6 +261,11 @@ class _Restoring:
             root = tiles.root_at(at.size, lambda level, n: tile_hashes(store, level, n, size))
         if root != at.root:
             raise Tampered("backup_unsound", where="checkpoint", findings="root_differs")
+
+
+def _texts(listed: object) -> tuple[str, ...]:
+    """A list of texts from a header, whatever is in it."""
+    return tuple(one for one in listed if isinstance(one, str)) if isinstance(listed, list) else ()
 
 
 def _damage(path: Path) -> str:

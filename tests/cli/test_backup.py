@@ -133,6 +133,17 @@ def test_a_key_that_lies_elsewhere_is_told(site: Site) -> None:
     assert not (copy.root / "adapters" / "link.toml").exists()
 
 
+def test_a_data_folder_on_another_disk(site: Site) -> None:
+    """Where `data` is a link, what lies behind it is backed up, and restored into a folder."""
+    shutil.move(site.data, site.folder / "disk")
+    site.data.symlink_to(site.folder / "disk")
+    file = site.folder / "site.tar"
+    assert site.run("backup", str(file), "--json").json["left_out"] == []
+    again, copy = restored(site, file)
+    assert (again.code, copy.data.is_symlink()) == (0, False)
+    assert copy.read().records == site.read().records
+
+
 def test_an_older_backup_than_a_kept_checkpoint_is_refused(site: Site) -> None:
     """Whoever kept the newer one would lose entries; forced, an entry says who, why and what was kept."""
     file, early = site.folder / "site.tar", _kept(site, "early")
@@ -259,7 +270,7 @@ CHANGES: dict[str, tuple[Callable[[dict[str, bytes]], object], str]] = {
     "another form": (_header(format="x"), "backup_unreadable"),
     "a header of other kinds": (_header(made_ns="x"), "backup_unreadable"),
     "another checkpoint": (_header(checkpoint="x"), "audit_note_invalid"),
-    "hostile keys": (_header(left_out=["keys/../../x", 7]), ""),
+    "hostile keys": (_header(left_out=["x", 7], keys_left_out=["keys/../../x", "/x", 7]), ""),
     "no site's file": (lambda c: c.update({"etc/passwd": b""}), "backup_unreadable"),
     "a file as a folder": (lambda c: c.update({"data/records.db/x": b""}), "backup_unreadable"),
     "nothing": (lambda c: c.clear(), "backup_cut_off"),
@@ -305,7 +316,8 @@ def test_a_broken_site_makes_no_backup(site: Site) -> None:
         ran = site.run("backup", str(file), more=more)
         assert (ran.error_code, file.exists()) == (code, False), ran.stderr
 
-    fails("backup_outside", {"EXCHANGE_ENGINES_LOG": "sqlite:../records.db"})
+    for place in ("../records.db", "/tmp/records.db", "records.db", "data/../../records.db"):
+        fails("backup_outside", {"EXCHANGE_ENGINES_LOG": f"sqlite:{place}"})
     fails("engine_unknown", {"EXCHANGE_ENGINES_LOG": "kafka:x"})
     odd = site.root / "adapters" / "a\nb.toml"
     odd.write_text("", "utf-8")
