@@ -46,6 +46,7 @@ from exchange.wiring.snapshots import copied, copied_raw, snapshots
 
 FORM: Final = "exchange.backup/1"
 _SECRETS: Final = ("keys.subject", "keys.actor", "keys.pseudonym", "keys.audit")
+_TLS_KEY: Final = "http.certificate_key"  # a path, where the site has one
 _SMALL: Final = 1 << 20
 _DERIVED: Final = frozenset({"lock", "subjects.db"})  # of the folder data
 _BESIDE: Final = ("-wal", "-shm", "-journal", ".new")
@@ -237,7 +238,8 @@ class _Backup:
         return [place for place in self._plain_files() if self._is_secret(place)]
 
     def _is_secret(self, place: str) -> bool:
-        referred = {Path(self._settings.text(name).removeprefix("file:")).as_posix() for name in _SECRETS}
+        named = (str(self._settings.values.get(name, "")) for name in (*_SECRETS, _TLS_KEY))
+        referred = {Path(one.removeprefix("file:")).as_posix() for one in named if one}
         return place in referred or (place.startswith("keys/") and place != VKEY)
 
     def _plain_files(self) -> Iterator[str]:

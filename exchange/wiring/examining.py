@@ -263,8 +263,8 @@ def disk(examined: Examined, free: Callable[[Path], int] = free_bytes) -> Iterat
 def port(examined: Examined) -> Iterator[Finding]:
     """The address of `exchange serve`: answered by it where it runs, else free to be taken."""
     values: Mapping[str, Any] = examined.settings.values
-    host, number = values.get("serve.host"), values.get("serve.port")
-    if host is None or number is None:
+    host, number = values.get("http.host"), values.get("http.port")
+    if host is None or not number:  # 0 takes any that is free
         yield unused("port", "port_none")
         return
     held = holder(examined.root)

@@ -251,7 +251,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     "encodings": examining.encodings,
     "settings": examining.settings,
 }
-SITE_CHECKS: Final[Mapping[str, Check]] = {
+SITE_CHECKS: Final[dict[str, Check]] = {
     "lock": examining.lock,
     "folders": examining.folders,
     "owners": examining.owners,

@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -32,12 +32,18 @@ HELD: dict[str, bool] = {"test_it": True}
 
 
 @pytest.fixture(autouse=True)
-def _quick_engine(request: pytest.FixtureRequest) -> Any:
-    """The policy engine starts a process and runs all tests of the shipped policy: once is enough."""
-    if "real_engine" in request.keywords:
-        yield
-        return
-    with mock.patch("exchange.policy.regorus.RegorusEngine.test", return_value=HELD):
+def _quick() -> Iterator[None]:
+    """The policy engine starts a process and runs all tests of the shipped policy, the port needs a socket: once is
+    enough for each.
+    """
+
+    def no_port(_: Examined) -> Iterator[Finding]:
+        yield examining.unused("port", "port_none")
+
+    with (
+        mock.patch("exchange.policy.regorus.RegorusEngine.test", return_value=HELD),
+        mock.patch.dict(SITE_CHECKS, {"port": no_port}),
+    ):
         yield
 
 
@@ -380,7 +386,7 @@ def test_the_disk_is_measured_against_its_reserve(made: Site) -> None:
 
 def _serving(site: Site, port: int, host: str = "127.0.0.1") -> Examined:
     settings = read_settings(site.root, {})
-    given = replace(settings, values={**settings.values, "serve.host": host, "serve.port": port})
+    given = replace(settings, values={**settings.values, "http.host": host, "http.port": port})
     examined = _examined(site)
     examined.__dict__["read"] = (given, [])
     return examined
@@ -398,6 +404,7 @@ def test_the_port_is_free_or_served(site: Site) -> None:
         with owned(site.root, "exchange serve", 1):
             assert _only(examining.port(_serving(site, port))).said == "port_served"
     assert _only(examining.port(_serving(site, port))).said == "port_free"
+    assert _only(examining.port(_serving(site, 0))).state == "unused"
     with owned(site.root, "exchange serve", 1), fails(Unavailable, "port_unusable"):
         list(examining.port(_serving(site, port)))
     with fails(Unavailable, "port_unusable"):
@@ -460,7 +467,7 @@ def test_a_real_engine_answers_beside_a_process_at_work(site: Site) -> None:
             assert _turn(worker) > 0
             done = subprocess.run(
                 [sys.executable, "-m", "exchange", "doctor"],
-                env=site.environment(None),
+                env=site.environment(None, {"EXCHANGE_HTTP_PORT": "0"}),
                 cwd=site.folder,
                 capture_output=True,
                 check=False,
