@@ -5,10 +5,10 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exchange.cli.opening import actor_of, site_of
+from exchange.cli.opening import site_of
 from exchange.cli.options import Commands, command
 from exchange.cli.terminal import Terminal, read_bytes, replaced
-from exchange.errors import Invalid, Unavailable
+from exchange.errors import Invalid, Refused, Unavailable
 from exchange.messages import Language
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _restore(terminal: Terminal, parsed: argparse.Namespace) -> None:
 
     def who(exchange: "Exchange") -> "Principal | None":
         given = getattr(parsed, "token", None) or terminal.environment.get("EXCHANGE_TOKEN")
-        return actor_of(exchange, terminal, parsed) if given else None
+        return _whose(exchange, given, terminal) if given else None
 
     kept = [read_bytes(file) for file in parsed.checkpoint]
     with terminal.progress(None, "B") as bar:
@@ -108,3 +108,14 @@ def _restore(terminal: Terminal, parsed: argparse.Namespace) -> None:
         terminal.say("restore_no_checkpoint")
     if restored.absent:
         terminal.say("backup_left_out", names=", ".join(restored.absent))
+
+
+def _whose(exchange: "Exchange", token: str, terminal: Terminal) -> "Principal":
+    """Whose token of the restored site it is."""
+    from exchange.settings import secret
+
+    text = secret(token, Path.cwd(), terminal.environment)
+    try:
+        return exchange.control.model().principal_for(text, terminal.now_ns())
+    except Refused as refusal:
+        exchange.refuse(None, "restore", refusal)
