@@ -435,7 +435,11 @@ import sys, time
 from pathlib import Path
 from tests.simulator import ASKED, CHECKER, DATASET, MEMBERS, SYSTEM, Site, row
 site, stop = Site(Path(sys.argv[1])), Path(sys.argv[1]) / "stop"
+from adapters.files.adapter import FilesAdapter
+from adapters.files.config import load_config
 from exchange.control.questions import Request
+from exchange.site import ledger
+config = load_config(site.folder / "pension.toml")
 with site.opened() as exchange:
     people = exchange.control.model().principals
     request = Request("read", DATASET, ASKED[1], ASKED[3])
@@ -443,8 +447,8 @@ with site.opened() as exchange:
     while not stop.exists():
         turn += 1
         file = site.rows([row(MEMBERS[0], 100 * turn), row(MEMBERS[1], 100 * turn + 1)], f"turn-{turn}.csv")
-        adapter, dataset = exchange.files_adapter(site.folder / "pension.toml", [file])
-        exchange.publish(people[SYSTEM], adapter, dataset, lambda _: None)
+        adapter = FilesAdapter(config, [file], ledger(site.root, config.source))
+        exchange.publish(people[SYSTEM], adapter, config.dataset, lambda _: None)
         list(exchange.gateway.read(people[CHECKER], request, {}, "jsonl"))
         print(turn, flush=True)
 """
