@@ -261,7 +261,9 @@ def disk(examined: Examined, free: Callable[[Path], int] = free_bytes) -> Iterat
 
 
 def port(examined: Examined) -> Iterator[Finding]:
-    """The address of `exchange serve`: answered by it where it runs, else free to be taken."""
+    """The address of `exchange serve`: answered by it where it runs (it may have been started at another one), else
+    free to be taken.
+    """
     values: Mapping[str, Any] = examined.settings.values
     host, number = values.get("http.host"), values.get("http.port")
     if host is None or not number:  # 0 takes any that is free
@@ -279,6 +281,9 @@ def port(examined: Examined) -> Iterator[Finding]:
             else:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind((str(host), int(number)))
+    except ConnectionRefusedError:
+        yield unused("port", "port_elsewhere", where=where)
+        return
     except OSError as error:
         raise Unavailable("port_unusable", where=where, detail=error.strerror or str(error)[:100]) from None
     yield ok("port", "port_served" if serving else "port_free", where=where)
