@@ -20,6 +20,7 @@ import pytest
 from exchange.audit.embedded import EmbeddedAuditStore
 from exchange.audit.files import DiskFiles
 from exchange.audit.log import AuditLog
+from exchange.audit.note import Checkpoint, sign_checkpoint
 from exchange.control.database import open_engine, revisions
 from exchange.errors import Unavailable
 from exchange.names import canonical
@@ -202,6 +203,18 @@ def test_a_force_that_is_not_needed_is_no_entry(site: Site, backup: Path) -> Non
         other.write_bytes(note)
         assert restored(site, backup, "--checkpoint", str(other))[0].code == 4
         assert not copy.root.exists()
+
+
+def test_a_backup_of_another_history_is_refused(site: Site, backup: Path) -> None:
+    """Signed with the same key, over no more entries, but other ones: no force restores that."""
+    origin, size, _ = _kept(site, "kept").read_text("utf-8").split("\n")[:3]
+    key = SigningKey.load(site.root / "keys" / "audit.key")
+    other = site.folder / "other"
+    for entries in (int(size), int(size) - 3):
+        other.write_bytes(sign_checkpoint(Checkpoint(origin, entries, bytes(32)), key))
+        ran, copy = restored(site, backup, "--checkpoint", str(other), "--force", "x")
+        assert (ran.code, ran.error_code, copy.root.exists()) == (4, "backup_unsound", False)
+        assert "history_rewritten" in ran.stderr
 
 
 def test_a_folder_with_something_in_it_is_left_alone(site: Site, backup: Path) -> None:
