@@ -7,7 +7,7 @@ are named as `file:PATH` (relative to the site) or `env:NAME`.
 import json
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -68,6 +68,7 @@ SETTINGS: Final = (
     Setting("http.body_seconds", "int", 60, "how long a request may take to arrive", 1, 3_600),
     Setting("http.slow_seconds", "int", 20, "a client that takes nothing for so long is cut off", 1, 3_600),
     Setting("http.stop_seconds", "int", 20, "how long requests in flight may take to end at a stop", 0, 600),
+    Setting("storage.reserve_mb", "int", 512, "MiB of the data's disk that are kept free; 0: none", 0, 1 << 30),
     Setting("keys.subject", "secret", "file:keys/subject.key", "K_subject: makes subject tags"),
     Setting("keys.actor", "secret", "file:keys/actor.key", "makes actors' pseudonyms in the audit log"),
     Setting("keys.pseudonym", "secret", "file:keys/pseudonym.key", "root of the pseudonym masks' scope keys"),
@@ -132,17 +133,33 @@ def read_settings(root: Path, environment: Mapping[str, str] = os.environ) -> Se
     Raises:
         Invalid: no site there, a file that is no TOML, an unknown or missing key, a value of the wrong kind.
     """
+    settings, faults = examine_settings(root, environment)
+    for fault in faults:
+        raise fault
+    return settings
+
+
+def examine_settings(root: Path, environment: Mapping[str, str] = os.environ) -> tuple[Settings, list[Invalid]]:
+    """The settings as far as they can be read, defaults in the place of the rest, and everything that is wrong."""
     file = root / FILE
     values: dict[str, str | int] = {s.name: s.default for s in SETTINGS if s.default is not None}
-    origins = dict.fromkeys(values, "default")
-    for name, value in _flat(_load(file)):
-        values[name], origins[name] = _checked(name, value, where=str(file)), FILE
-    for variable, name in _overrides(environment):
-        values[name], origins[name] = _checked(name, environment[variable], where=variable), variable
-    for setting in SETTINGS:
-        if setting.name not in values:
-            raise Invalid("setting_missing", where=str(file), name=setting.name)
-    return Settings(root.resolve(), values, origins)
+    origins, faults = dict.fromkeys(values, "default"), []
+    try:
+        found = [(name, value, str(file), FILE) for name, value in _flat(_load(file))]
+    except Invalid as fault:
+        found, faults = [], [fault]
+    unreadable = bool(faults)
+    variables = ((variable, environment[variable]) for variable in sorted(environment))
+    for name, value, where, origin in [*found, *_overrides(variables, faults)]:
+        try:
+            values[name], origins[name] = _checked(name, value, where=where), origin
+        except Invalid as fault:
+            faults.append(fault)
+    if not unreadable:
+        given = {name for name, *_ in found}
+        missing = [setting.name for setting in SETTINGS if setting.name not in {*values, *given}]
+        faults += [Invalid("setting_missing", where=str(file), name=name) for name in missing]
+    return Settings(root.resolve(), {"format": FORMAT, "origin": "", **values}, origins), faults
 
 
 def new_settings(root: Path, given: Mapping[str, str]) -> Settings:
@@ -202,16 +219,16 @@ def _flat(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield name, value
 
 
-def _overrides(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def _overrides(variables: Iterable[tuple[str, str]], faults: list[Invalid]) -> Iterator[tuple[str, object, str, str]]:
     """Variables that override a setting. One that nearly does is a slip of the pen, and an error."""
     known = {setting.variable: setting.name for setting in SETTINGS}
-    for variable in sorted(environment):
+    for variable, value in variables:
         if variable in known:
-            yield variable, known[variable]
+            yield known[variable], value, variable, variable
         elif variable.startswith("EXCHANGE_") and variable not in _OTHER_VARIABLES:
             near = get_close_matches(variable, known, n=1, cutoff=0.85)
             if near:
-                raise Invalid("setting_unknown", where="environment", name=variable, nearest=near[0])
+                faults.append(Invalid("setting_unknown", where="environment", name=variable, nearest=near[0]))
 
 
 def _checked(name: str, value: object, *, where: str) -> str | int:
@@ -236,6 +253,8 @@ def _number(setting: Setting, value: object, where: str) -> int:
         number = int(value) if isinstance(value, str) else value
     except ValueError:
         number = None
+    if setting.name == "format" and type(number) is int and number > FORMAT:
+        raise Invalid("site_format", where=where, found=number, needed=FORMAT)
     if not isinstance(number, int) or isinstance(number, bool) or not setting.least <= number <= setting.most:
         raise Invalid("setting_wrong", where=where, name=setting.name, expected=f"{setting.least} … {setting.most}")
     return number

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,34 @@ _LOCK: Final = "data/lock"
 def seal_key(root: Path, department: str) -> Path:
     """Where the site keeps a department's seal key when it signs as the department's delegate."""
     return root / "keys" / f"seal-{department}.key"
+
+
+def free_bytes(folder: Path) -> int:
+    """How much of the folder's disk this process may still fill."""
+    return shutil.disk_usage(folder).free
+
+
+def check_room(folder: Path, reserve: int, free: Callable[[Path], int] = free_bytes) -> None:
+    """Whether the folder's disk has its reserve of so many bytes free; 0 asks for none and looks at nothing.
+
+    Whoever is about to store what can wait asks this first, once a batch. What ends a right, and refusals, do not ask:
+    the reserve is kept for them.
+
+    Raises:
+        Unavailable: `disk_reserve`; `system` where the folder cannot be looked at.
+    """
+    if not reserve:
+        return
+    try:
+        left = free(folder)
+    except OSError as error:
+        raise Unavailable("system", where=folder.name, detail=error.strerror) from error
+    if left < reserve:
+        raise Unavailable("disk_reserve", where=str(folder), free=left >> 20, reserve=reserve >> 20)
+
+
+def no_reserve() -> None:
+    """The check where no reserve is kept."""
 
 
 def ledger(root: Path, source: str) -> Path:
@@ -49,6 +78,20 @@ def owned(root: Path, command: str, now_ns: int) -> Iterator[Callable[[str], Non
         yield tell
 
 
+def holder(root: Path) -> dict[str, object] | None:
+    """Who holds the site's data just now: its process and command; None when nobody does. Nothing is changed.
+
+    Raises:
+        OSError: the lock's file cannot be opened.
+    """
+    try:
+        file = (root / _LOCK).open(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    with file:
+        return None if _try_lock(file, shared=True) else _holder(file)
+
+
 def _lock_file(root: Path) -> IO[str]:
     try:
         return (root / _LOCK).open("a+", encoding="utf-8")
@@ -65,7 +108,7 @@ def _holder(file: IO[str]) -> dict[str, object]:
         return {"pid": "?", "command": "?", "socket": ""}
 
 
-def _try_lock(file: IO[str]) -> bool:
+def _try_lock(file: IO[str], *, shared: bool = False) -> bool:
     try:
         if os.name == "nt":
             import msvcrt
@@ -76,7 +119,7 @@ def _try_lock(file: IO[str]) -> bool:
         else:
             import fcntl
 
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file.fileno(), (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:
         return False
     return True

@@ -49,6 +49,7 @@ class Decisions:
         Raises:
             Refused: `question_refused`, `principal_changed`, `principal_suspended`; the refusal is in a checkpoint.
             Invalid: `plan_too_large`; what `facts` and `compile_view` raise.
+            Unavailable: `disk_reserve`: nothing was written.
         """
         parts = self._parts
         model = parts.control.model()
@@ -85,6 +86,7 @@ class Decisions:
         identity, now = "q-" + parts.random_bytes(16).hex(), parts.now_ns()
         document = facts(model, who, request, id=identity, now_ns=now)
         self._check_account(model, who, request, now)
+        parts.room()  # before the first entry of a decision, and again before each release: all of them pass here
         if tags is not None:
             case = document["case"]
             document = with_lookup(document, tags, parts.members(case["members"]) if case and tags else None)

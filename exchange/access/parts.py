@@ -11,6 +11,7 @@ from exchange.log import RecordLog
 from exchange.plan import Plan, Question
 from exchange.signing.pseudonyms import Actors
 from exchange.signing.tags import SubjectTagger
+from exchange.site import no_reserve
 from exchange.state import StateStore
 from exchange.view.compiled import View
 
@@ -55,7 +56,7 @@ class Parts:
     `view` compiles a plan for its dataset as it is in a model, `committed` says up to where a partition's records have
     their `record.commit` entry, `members` gives the set of tags of that name, `start_run` writes the opening entry of
     a gateway's run. At most `release_records` records are in a release, `in_flight` releases in flight; a plan is
-    used again for at most `plan_ns`.
+    used again for at most `plan_ns`. `room` raises where the disk's reserve is reached.
     """
 
     control: Control
@@ -74,3 +75,4 @@ class Parts:
     release_records: int
     in_flight: int
     plan_ns: int
+    room: Callable[[], None] = no_reserve

@@ -26,6 +26,7 @@ KINDS: Final = (
     "record_commit",
     "refusal",
     "release",
+    "restore",
     "schema",
 )
 PREFIX_BYTES: Final = 8

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from exchange.audit.log import AuditLog
-from exchange.errors import Tampered
+from exchange.errors import Invalid, Tampered
 from exchange.names import canonical
 
 # (topic, partition, position, limit) → tags, their positions, and where to go on
 ReadTags = Callable[[str, int, int, int], tuple[Sequence[bytes], Sequence[int], int]]
 
+FORMAT: Final = 1
 _BATCH: Final = 5_000
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS followed (name TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
@@ -80,16 +81,20 @@ class Sighting:
 class SubjectIndex:
     """The index in a file of its own. One thread at a time.
 
-    Raises `Tampered("subject_index_damaged")` when the file is no index or does not fit the logs: delete it, it is
-    made again from them.
+    Raises `Tampered("subject_index_damaged")` when the file is no index or does not fit the logs, and
+    `Invalid("subject_index_format")` when a later version made it: delete it, it is made again from them.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         with self._guarded():
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            (found,) = self._connection.execute("PRAGMA user_version").fetchone()
+            if found > FORMAT:
+                self._connection.close()
+                raise Invalid("subject_index_format", where=str(path), found=found, needed=FORMAT)
             self._connection.execute("PRAGMA journal_mode=WAL").close()
-            self._connection.executescript(_TABLES)
+            self._connection.executescript(f"{_TABLES} PRAGMA user_version = {FORMAT};")
 
     def follow(self, topics: Mapping[str, int], read: ReadTags, audit: AuditLog) -> None:
         """Takes in what both logs have: each topic (with its number of partitions) to its end, then the audit log.

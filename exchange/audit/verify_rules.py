@@ -17,7 +17,7 @@ import fastavro
 KINDS: Final = frozenset(
     (
         *("ack", "anchor", "audit_query", "control", "decision", "gateway_run", "index_segment", "key"),
-        *("policy_revision", "record_commit", "refusal", "release", "schema"),
+        *("policy_revision", "record_commit", "refusal", "release", "restore", "schema"),
     )
 )
 # The schema of the kind `schema`: the one thing about entries that a reader must know beforehand.

@@ -11,8 +11,12 @@ from exchange import __version__
 from exchange.cli import (
     agreements,
     auditing,
+    backup,
+    database,
     demo,
     docs,
+    doctor,
+    manual,
     policies,
     publishing,
     reading,
@@ -40,6 +44,10 @@ _ROOMS = {
     view: {"view"},
     auditing: {"audit"},
     demo: {"demo"},
+    backup: {"backup", "restore"},
+    database: {"db"},
+    doctor: {"doctor"},
+    manual: {"config", "errors", "completion"},
 }
 
 

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _MOST_IDS: Final = 10_000
 _LARGEST_INPUT: Final = 16 << 20
+_OPEN_FILES: Final = "/proc/self/fd"
 # Somebody's id typed where a name belongs must not come back in the error. A digest's digits stand among letters.
 _LIKE_AN_ID: Final = re.compile(r"(?<![0-9A-Za-z])\d[\d ]{9,}\d[\dXx]?(?![0-9A-Za-z])")
 
@@ -138,17 +139,41 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: it cannot be made, written or renamed.
     """
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+    descriptor, name = _spool(path)
     try:
         with os.fdopen(descriptor, "wb") as spool:
             yield spool
             spool.flush()
             os.fsync(descriptor)
-        # A crash before this leaves a hidden file beside the path, and the path as it was.
+            # A crash before this leaves nothing (at worst a hidden file beside the path), and the path as it was.
+            if name is None:
+                name = _named(descriptor, path)
         Path(name).replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        if name is not None:
+            Path(name).unlink(missing_ok=True)
         raise
+
+
+def _spool(path: Path) -> tuple[int, str | None]:
+    """A file beside the path, without a name where the system has such: then it goes with its process."""
+    if hasattr(os, "O_TMPFILE") and Path(_OPEN_FILES).is_dir():
+        with suppress(OSError):
+            return os.open(path.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600), None
+    return tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+
+
+def _named(descriptor: int, path: Path) -> str:
+    """A name for a file that has none; `replaced` gives it the right one in one step."""
+    name = str(path.with_name(f".{path.name[:100]}.{os.getpid()}.{descriptor}"))
+    Path(name).unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        # With a folder given, Python links what the name in /proc leads to, not that name.
+        os.link(f"{_OPEN_FILES}/{descriptor}", name, src_dir_fd=folder, follow_symlinks=True)
+    finally:
+        os.close(folder)
+    return name
 
 
 def read_text(file: Path) -> str:

@@ -6,7 +6,7 @@ checked there too, so that a command made from any input is safe to hand over. T
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 
 @dataclass(frozen=True)
@@ -191,6 +191,17 @@ class Bootstrap:
     digest: str
     expires_ns: int
 
+
+# What ends rights and gives none: it is done on a full disk, too.
+ENDING: Final = (
+    SuspendPrincipal,
+    RevokeToken,
+    CloseCase,
+    RejectAgreement,
+    RevokeAgreement,
+    ExpireAgreements,
+    WithdrawPolicy,
+)
 
 Command = (
     AddDepartment

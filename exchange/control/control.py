@@ -17,6 +17,7 @@ from exchange.control.model import Model, Principal
 from exchange.control.projections import fold
 from exchange.errors import Refused, Unavailable
 from exchange.signing.pseudonyms import Actors
+from exchange.site import no_reserve
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -61,11 +62,19 @@ class Control:
     A command returns when its entries are in a checkpoint: from then on no release rests on what it ended.
     """
 
-    def __init__(self, store: EventStore, audit: Audit, actors: Actors, now_ns: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        store: EventStore,
+        audit: Audit,
+        actors: Actors,
+        now_ns: Callable[[], int],
+        room: Callable[[], None] = no_reserve,
+    ) -> None:
         self._store = store
         self._audit = audit
         self._actors = actors
         self._now_ns = now_ns
+        self._room = room
         self._model = Model()
         self._lock = threading.Lock()
         self._refusals = itertools.count()
@@ -95,9 +104,12 @@ class Control:
         Raises:
             Invalid: the command is malformed; nothing happened.
             Refused: the rules say no; the refusal is in a checkpoint.
-            Unavailable: `control_contention` (nothing happened), or the audit log's: the command may have been done.
+            Unavailable: `control_contention`, `disk_reserve` (nothing happened), or the audit log's: the command may
+                have been done.
             Tampered: the event store or the audit log is not what was written.
         """
+        if not isinstance(command, commands.ENDING):
+            self._room()
         try:
             return self._attempts(actor, command)
         except Refused as error:

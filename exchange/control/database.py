@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import QueuePool
 
-from exchange.errors import Tampered, Unavailable
+from exchange.errors import Invalid, Tampered, Unavailable
 from exchange.log.database import shortened
 
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
@@ -35,8 +36,8 @@ def _prepare(connection: Any, _record: object) -> None:  # noqa: ANN401 - SQLAlc
         connection.execute(f"PRAGMA {pragma}").close()
 
 
-def upgrade(engine: Engine) -> None:
-    """Brings the database to the newest revision, all or nothing; makes it when it is empty."""
+def upgrade(engine: Engine, to: str = "head") -> None:
+    """Brings the database to a revision, by default the newest, all or nothing; makes it when it is empty."""
     from alembic import command
     from alembic.config import Config
 
@@ -46,33 +47,61 @@ def upgrade(engine: Engine) -> None:
         if engine.dialect.name == "sqlite":
             connection.exec_driver_sql("BEGIN IMMEDIATE")  # its driver begins nothing before CREATE TABLE
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, to)
         connection.commit()
 
 
+def revisions() -> list[str]:
+    """Every revision that this code knows, oldest first, without importing Alembic: the migrations' names."""
+    return sorted(file.stem for file in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+
+
 def head_revision() -> str:
-    """The revision that this code needs: its newest migration's, without importing Alembic."""
-    return max(file.stem for file in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+    """The revision that this code needs."""
+    return revisions()[-1]
 
 
 def check_revision(engine: Engine) -> None:
     """Refuses a database that is not there, or of another revision than this code's.
 
     Raises:
-        Unavailable: `control_database_missing`, `control_database_revision` (found "-": it was never made).
+        Unavailable: `control_database_revision` (older; found "-": it was never made); as `found_revision`.
+        Invalid, Tampered: as `found_revision`.
+    """
+    found, needed = found_revision(engine), head_revision()
+    if found != needed:
+        raise Unavailable("control_database_revision", where=engine.url.database or "", found=found, needed=needed)
+
+
+def found_revision(engine: Engine) -> str:
+    """The database's revision, one of `revisions`; "-" when nothing was made in it yet.
+
+    Raises:
+        Unavailable: `control_database_missing`.
+        Invalid: `control_database_newer`: a later version of this program was here.
         Tampered: `control_database_damaged`.
     """
     path = engine.url.database
     if engine.dialect.name == "sqlite" and not (path and Path(path).is_file()):
         raise Unavailable("control_database_missing", where=path or "")
-    if engine.dialect.name == "sqlite" and path and shortened(Path(path)):
+    if engine.dialect.name == "sqlite" and path and _untouched(engine) and shortened(Path(path)):
         raise Tampered("control_database_damaged", where=path, detail="shorter than its header says")
-    needed = head_revision()
     with translated(engine), engine.connect() as connection:
         made = engine.dialect.has_table(connection, "alembic_version")
         found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all() if made else []
-    if found != [needed]:
-        raise Unavailable("control_database_revision", where=path or "", found=", ".join(found) or "-", needed=needed)
+    known = revisions()
+    if len(found) > 1 or not set(found) <= set(known):
+        raise Invalid("control_database_newer", where=path or "", found=", ".join(found)[:100], needed=known[-1])
+    return found[0] if found else "-"
+
+
+def _untouched(engine: Engine) -> bool:
+    """Whether this process has not opened the file through the engine yet. Later it must not open it beside SQLite: to
+    close any descriptor of it drops the process's locks on it (POSIX), and the next process that opens and closes the
+    database then takes itself for the last one and removes the WAL from under our feet.
+    """
+    pool = engine.pool
+    return isinstance(pool, QueuePool) and pool.checkedin() + pool.checkedout() == 0
 
 
 @contextmanager

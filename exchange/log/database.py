@@ -28,6 +28,7 @@ _PASSING: Final = frozenset(
     }
 )
 _PAGE: Final = 16_384
+_STEPS: Final = 50_000  # of SQLite's machine, between two looks at whether to go on
 _PREPARE: Final = (
     "PRAGMA synchronous = FULL",
     "PRAGMA wal_autocheckpoint = 1000",
@@ -63,6 +64,58 @@ def shortened(path: Path) -> bool:
         return False
     page, pages = int.from_bytes(header[16:18], "big"), int.from_bytes(header[28:32], "big")
     return path.stat().st_size < (65_536 if page == 1 else page) * pages
+
+
+@contextmanager
+def looking(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that changes nothing, whoever else has the file open: at most SQLite makes a `-shm` beside a WAL
+    that a crash left. Where there is no WAL, the file alone is all there is.
+    """
+    wal = Path(f"{path}-wal")
+    how = "mode=ro" if wal.exists() and wal.stat().st_size else "mode=ro&immutable=1"
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=5.0, isolation_level=None)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def pages_whole(connection: sqlite3.Connection, goes_on: Callable[[], bool]) -> bool:
+    """Whether every page was found in order; False where `goes_on` said no before the end.
+
+    Raises:
+        sqlite3.DatabaseError: a page is broken, with what SQLite says of it.
+    """
+    connection.set_progress_handler(lambda: 0 if goes_on() else 1, _STEPS)
+    try:
+        (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+            raise
+        return False
+    finally:
+        connection.set_progress_handler(None, 0)
+    if said != "ok":
+        raise sqlite3.DatabaseError(str(said)[:100])
+    return True
+
+
+def examine(path: Path, kind: Kind, goes_on: Callable[[], bool]) -> bool:
+    """Whether a file of this kind is whole, as `pages_whole`; changes nothing. Raises as `kind` says."""
+    if shortened(path):
+        raise kind.damaged(str(path), "shorter than its header says")
+    try:
+        with looking(path) as connection:
+            (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+            (found,) = connection.execute("PRAGMA user_version").fetchone()
+            if application_id != kind.application_id:
+                raise kind.damaged(str(path), "a database of something else")
+            if found != kind.format_number:
+                raise kind.other_format(str(path), found)
+            return pages_whole(connection, goes_on)
+    except sqlite3.Error as error:
+        name = getattr(error, "sqlite_errorname", type(error).__name__)
+        raise kind.damaged(str(path), name) from None
 
 
 class Database:

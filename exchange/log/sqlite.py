@@ -33,7 +33,7 @@ _BLOCKS: Final = (
     f"SELECT {_BLOCK} FROM block WHERE part = ?1 AND first < ?3 AND first >="  # noqa: S608 - constants
     " (SELECT max(first) FROM block WHERE part = ?1 AND first <= ?2) ORDER BY first"
 )
-_KIND: Final = Kind(
+KIND: Final = Kind(
     application_id=0x45584C47,  # "EXLG"
     format_number=1,
     tables=_TABLES,
@@ -58,7 +58,7 @@ class SqliteRecordLog:
     """
 
     def __init__(self, path: Path, *, patience_s: float = 5.0, largest_read: int = 64 << 20) -> None:
-        self._database = Database(path, _KIND, patience_s)
+        self._database = Database(path, KIND, patience_s)
         self._largest_read = largest_read
         self._last: tuple[str, int, Block] | None = None  # blocks never change, so one may be kept
 

@@ -94,6 +94,7 @@ def publish(
         Tampered: a store is broken: stop.
     """
     source = check("source", adapter.source)
+    parts.room()
     for topic, partitions in ((dataset.name, dataset.partitions), (dead_letters.topic_of(dataset.name), 1)):
         parts.log.create(topic, partitions)
         for partition in range(partitions):
@@ -103,6 +104,7 @@ def publish(
     dead_letter = dead_letters.encoder(from_document(DEAD_LETTER))
     for batch in adapter.batches(mark, parts.batch_records):
         _check_batch(source, batch)
+        parts.room()
         taken, rejected, mark = _take_once(source, batch, dataset, parts, dead_letter)
         already = len(batch.sequences) + len(batch.rejected) - taken - rejected
         total = Published(

@@ -21,13 +21,16 @@ from exchange.log.dead_letters import topic_of
 from exchange.log.seals import CommitMarks, Sealed, SealStore, Transaction
 from exchange.signing import merkle
 from exchange.signing.tags import SubjectTagger
+from exchange.site import no_reserve
 
 _READ: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class PublishParts:
-    """What the path is made of; `transaction` is on the control database, where seals, marks and outbox are."""
+    """What the path is made of; `transaction` is on the control database, where seals, marks and outbox are; `room`
+    raises where the disk's reserve is reached.
+    """
 
     log: RecordLog
     seals: SealStore
@@ -37,6 +40,7 @@ class PublishParts:
     tagger: SubjectTagger
     now_ns: Callable[[], int]
     batch_records: int
+    room: Callable[[], None] = no_reserve
 
 
 @dataclass(frozen=True, slots=True)

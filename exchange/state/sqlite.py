@@ -23,7 +23,7 @@ CREATE TABLE current (
   topic TEXT NOT NULL, part INTEGER NOT NULL, position INTEGER NOT NULL, digest BLOB NOT NULL,
   PRIMARY KEY (topic, part)
 ) WITHOUT ROWID"""
-_KIND: Final = Kind(
+KIND: Final = Kind(
     application_id=0x45585354,  # "EXST"
     format_number=1,
     tables=_TABLES,
@@ -52,7 +52,7 @@ class SqliteStateStore:
     """
 
     def __init__(self, path: Path, *, patience_s: float = 5.0) -> None:
-        self._database = Database(path, _KIND, patience_s)
+        self._database = Database(path, KIND, patience_s)
 
     def current_to(self, topic: str, partition: int) -> int:
         """See `StateStore.current_to`; 0 when nothing was taken in."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from exchange.audit.embedded import EmbeddedAuditStore
@@ -19,6 +19,7 @@ from exchange.settings import Settings
 from exchange.signing.keys import read_secret
 from exchange.signing.pseudonyms import Actors
 from exchange.signing.tags import SubjectTagger
+from exchange.site import check_room
 from exchange.state import StateStore
 
 if TYPE_CHECKING:
@@ -43,6 +44,11 @@ class Engines:
         self._database, self._now_ns, self._random, self._stack = database, now_ns, random_bytes, stack
 
     @cached_property
+    def room(self) -> Callable[[], None]:
+        """Raises `Unavailable("disk_reserve")` where the data's disk has less free than is kept."""
+        return partial(check_room, self.settings.path("data"), self.settings.number("storage.reserve_mb") << 20)
+
+    @cached_property
     def actors(self) -> Actors:
         """Names of people in the audit log."""
         return actors_of(self.settings)
@@ -55,7 +61,7 @@ class Engines:
     @cached_property
     def control(self) -> Control:
         """The control plane."""
-        return Control(SqlEventStore(self._database), self.audit, self.actors, self._now_ns)
+        return Control(SqlEventStore(self._database), self.audit, self.actors, self._now_ns, self.room)
 
     @cached_property
     def log(self) -> RecordLog:
@@ -107,6 +113,7 @@ class Engines:
             tagger=self.tagger,
             now_ns=self._now_ns,
             batch_records=self.settings.number("publish.batch_records"),
+            room=self.room,
         )
 
     @cached_property

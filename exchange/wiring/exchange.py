@@ -134,6 +134,7 @@ class Exchange(Engines):
                 release_records=self.settings.number("access.release_records"),
                 in_flight=self.settings.number("access.in_flight"),
                 plan_ns=self.settings.number("access.plan_seconds") * _SECOND_NS,
+                room=self.room,
             )
         )
 
@@ -314,6 +315,7 @@ class Exchange(Engines):
         """
         if "auditor" not in who.roles:
             self.refuse(who, "audit who-saw", Refused("auditor_required"))
+        self.room()  # the index grows with both logs
         vkey = self.settings.path(VKEY).read_text("utf-8").strip()
         checkpoint = open_checkpoint(self.audit.checkpoint(), vkey)
         size, root = checkpoint.size, checkpoint.root

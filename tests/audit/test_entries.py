@@ -31,6 +31,7 @@ PREFIXES = {
     "record_commit": "63b9b7a90c11a476",
     "refusal": "91e72f91963bda20",
     "release": "f24fe31bb93ee5b0",
+    "restore": "8bdeec63d26f57a5",
     "schema": "d47716b0fe6b8764",
 }
 

@@ -1,6 +1,7 @@
 """Rules of who-saw: every release and refusal of a subject is found, and no other."""
 
 import random
+import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ import pytest
 from exchange.audit.access_entries import bitmap
 from exchange.audit.entries import Entry, entry_id, make
 from exchange.audit.log import AuditLog
-from exchange.audit.subjects import ReadTags, Sighting, SubjectIndex
-from exchange.errors import Tampered
+from exchange.audit.subjects import FORMAT, ReadTags, Sighting, SubjectIndex
+from exchange.errors import Invalid, Tampered
 from tests.audit.building import START_NS, control, log_at, new_log, refusal, release
 
 TAGS = [bytes([n]) * 16 for n in range(8)]
@@ -129,6 +130,22 @@ def test_an_unreadable_bitmap_excludes_nobody(tmp_path: Path) -> None:
         index.follow(TOPICS, _reader(RECORDS), log)
         assert len(index.who_saw(TAGS[0])) == 1
         index.close()
+
+
+def test_an_index_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
+    """It is told by its format's number, and the file stays as it is; one without a number is of the first format."""
+    file = tmp_path / "index.db"
+    for number, refused in ((0, False), (FORMAT, False), (FORMAT + 1, True)):
+        with sqlite3.connect(file) as plain:
+            plain.execute(f"PRAGMA user_version = {number}")
+        plain.close()
+        before = file.read_bytes()
+        if refused:
+            with pytest.raises(Invalid, match="subject_index_format"):
+                SubjectIndex(file)
+            assert file.read_bytes() == before
+        else:
+            SubjectIndex(file).close()
 
 
 def test_a_damaged_index_is_said_to_be_one(tmp_path: Path) -> None:

@@ -45,9 +45,12 @@ def _leaves() -> list[bytes]:
     return first + tiles.unframe((log / BUNDLE).read_bytes(), 50)
 
 
+FIRST_KINDS = set(KINDS) - {"restore"}  # of version 1, whose log lies in the vectors
+
+
 def _of(entries: Sequence[Entry]) -> list[bytes]:
-    """The leaves of these entries, behind the schemas of all kinds."""
-    schemas = [schema_entry(kind_of(kind), START_NS) for kind in ("schema", *sorted(set(KINDS) - {"schema"}))]
+    """The leaves of these entries, behind the schemas of the first kinds."""
+    schemas = [schema_entry(kind_of(kind), START_NS) for kind in ("schema", *sorted(FIRST_KINDS - {"schema"}))]
     return [encode(entry) for entry in (*schemas, *entries)]
 
 
@@ -56,7 +59,7 @@ def test_the_log_of_the_first_version_is_sound() -> None:
     done: list[tuple[int, int]] = []
     verdict = verify(VECTOR / "log", (VECTOR / "vkey").read_text(), [KEPT], lambda *at: done.append(at))
     assert verdict.ok
-    assert (verdict.origin, verdict.size, set(verdict.entries)) == (ORIGIN, 306, set(KINDS))
+    assert (verdict.origin, verdict.size, set(verdict.entries)) == (ORIGIN, 306, FIRST_KINDS)
     assert sum(verdict.entries.values()) == 306
     assert done == [(256, 306), (306, 306)]
     assert verdict.to_document()["findings"] == []

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from exchange.cli.terminal import Terminal, new_file, read_json, read_text
+from exchange.cli.terminal import Terminal, new_file, read_json, read_text, replaced
 from exchange.errors import Invalid, Refused
 from exchange.messages import Language
 
@@ -33,6 +33,24 @@ def test_columns_stand_under_one_another_also_with_han_characters() -> None:
     terminal = _terminal()
     terminal.table([{"a": "姓名", "b": [1, 2], "c": None}, {"a": "x", "b": True}], ["a", "b", "c"])
     assert _out(terminal) == "a     b     c\n姓名  1,2   -\nx     True  -\n"
+
+
+@pytest.mark.parametrize("open_files", ["/proc/self/fd", "/no/such"])
+def test_a_replaced_file_is_whole_or_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_files: str
+) -> None:
+    """With files that have no name until they are whole, and where the system has none: nothing else is left."""
+    monkeypatch.setattr("exchange.cli.terminal._OPEN_FILES", open_files)
+    file = tmp_path / "x"
+    for content in (b"1", b"2"):
+        with replaced(file) as out:
+            out.write(content)
+            assert file.exists() == (content == b"2")
+        assert (file.read_bytes(), file.stat().st_mode & 0o777) == (content, 0o600)
+    with pytest.raises(ZeroDivisionError), replaced(file) as out:  # noqa: PT012 - written, then lost
+        out.write(b"3")
+        raise ZeroDivisionError
+    assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [("x", b"2")]
 
 
 def test_the_same_rows_as_json() -> None:

@@ -1,6 +1,8 @@
 """The control database: what is promised of it, its migrations, and broken or missing files."""
 
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 from exchange.control.database import MIGRATIONS, check_revision, head_revision, open_engine, translated, upgrade
 from exchange.control.store import SqlEventStore
 from exchange.control.tables import METADATA
-from exchange.errors import Tampered, Unavailable
+from exchange.errors import ExchangeError, Invalid, Tampered, Unavailable
 from tests.control.failing import fails
 
 
@@ -77,6 +79,25 @@ def test_revisions_are_one_line_named_as_their_files() -> None:
     assert {file.stem for file in (MIGRATIONS / "versions").glob("*.py")} == set(revisions)
 
 
+@pytest.mark.processes
+def test_another_process_takes_nothing_away(tmp_path: Path) -> None:
+    """One that opens and closes the database meanwhile (a backup, `sqlite3`) is not the last: the WAL stays ours."""
+    engine = open_engine(_made(tmp_path))
+    SqlEventStore(engine)
+    SqlEventStore(engine)  # looks at the file once more, while it is open
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE event_head SET position = 7"))
+    wal = (tmp_path / "control.db-wal").stat()
+    look = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); print(*c.execute(sys.argv[2]).fetchone()); c.close()"
+    words = [sys.executable, "-c", look, str(tmp_path / "control.db"), "SELECT position FROM event_head"]
+    for position in ("7", "8"):
+        assert subprocess.run(words, capture_output=True, check=True, text=True).stdout.strip() == position
+        assert (tmp_path / "control.db-wal").stat().st_ino == wal.st_ino
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE event_head SET position = 8"))
+    engine.dispose()
+
+
 def test_an_upgrade_again_changes_nothing(tmp_path: Path) -> None:
     """It may be run at every start of an upgrade."""
     engine = open_engine(_made(tmp_path))
@@ -108,16 +129,26 @@ def test_a_missing_database_is_not_made_by_opening_it(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("change", ["DROP TABLE alembic_version", "UPDATE alembic_version SET version_num = '9999_x'"])
-def test_another_revision_is_refused(tmp_path: Path, change: str) -> None:
-    """An unprepared database, an older and a newer one: the code works on its own tables only."""
+@pytest.mark.parametrize(
+    ("change", "family", "code"),
+    [
+        ("DROP TABLE alembic_version", Unavailable, "control_database_revision"),
+        ("UPDATE alembic_version SET version_num = '0001_control'", Unavailable, "control_database_revision"),
+        ("UPDATE alembic_version SET version_num = '9999_x'", Invalid, "control_database_newer"),
+        ("INSERT INTO alembic_version VALUES ('0001_control')", Invalid, "control_database_newer"),
+    ],
+)
+def test_another_revision_is_refused(tmp_path: Path, change: str, family: type[ExchangeError], code: str) -> None:
+    """An unprepared database, an older and a newer one: the code works on its own tables only, and says which."""
     url = _made(tmp_path)
     with sqlite3.connect(tmp_path / "control.db") as plain:
         plain.execute(change)
     plain.close()
     engine = open_engine(url)
-    with fails(Unavailable, "control_database_revision"):
+    with pytest.raises(family) as caught:
         SqlEventStore(engine)
+    assert caught.value.code == code
+    assert caught.value.facts["needed"] == head_revision()
     engine.dispose()
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from exchange.errors import Invalid, Unavailable
-from exchange.settings import SETTINGS, read_settings, secret
+from exchange.settings import SETTINGS, examine_settings, read_settings, secret
 from exchange.site import owned
 
 MINIMAL = 'format = 1\norigin = "exchange.example/ny"\n'
@@ -37,7 +37,9 @@ def test_a_setting_comes_from_default_file_or_variable_in_this_order(tmp_path: P
         (MINIMAL + '[engines]\nlog = "data/x.db"\n', "setting_wrong", "SCHEME"),
         (MINIMAL + '[keys]\nsubject = "0123456789abcdef"\n', "secret_in_plain", ""),
         ('origin = "a"\n', "setting_missing", "format"),
-        ("format = 2\norigin = 'a'\n", "setting_wrong", "1 …"),
+        ("", "setting_missing", "format"),
+        ("format = 0\norigin = 'a'\n", "setting_wrong", "1 …"),
+        ("format = 2\norigin = 'a'\n", "site_format", "found=2, needed=1"),
         ("format = ", "settings_unparsable", ""),
         ("a = " + "[" * 5000, "settings_unparsable", ""),
         ("#" * (1 << 21), "settings_unparsable", ""),
@@ -48,6 +50,24 @@ def test_a_wrong_file_says_what_is_wrong(tmp_path: Path, text: str, code: str, t
     with pytest.raises(Invalid, match=code) as caught:
         read_settings(_site(tmp_path, text), {})
     assert told in str(caught.value)
+
+
+def test_everything_that_is_wrong_is_found_at_once(tmp_path: Path) -> None:
+    """What is right is taken, defaults stand in for the rest, and each fault is told once."""
+    text = 'format = 7\nnam = "x"\n[policy]\ndeadline_ms = 0\n[access]\nin_flight = 3\n'
+    settings, faults = examine_settings(_site(tmp_path, text), {"EXCHANGE_NAMES": "x", "EXCHANGE_TIME_ZONE": "UTC"})
+    told = [(fault.code, fault.facts.get("name", "format")) for fault in faults]
+    assert sorted(told) == [
+        ("setting_missing", "origin"),
+        ("setting_unknown", "EXCHANGE_NAMES"),
+        ("setting_unknown", "nam"),
+        ("setting_wrong", "policy.deadline_ms"),
+        ("site_format", "format"),
+    ]
+    assert (settings.number("access.in_flight"), settings.number("policy.deadline_ms")) == (3, 100)
+    assert settings.text("time_zone") == "UTC"
+    settings, [fault] = examine_settings(tmp_path / "none", {})
+    assert (fault.code, settings.text("engines.log")) == ("no_site", "sqlite:data/records.db")
 
 
 def test_a_secret_written_down_is_not_repeated(tmp_path: Path) -> None:
