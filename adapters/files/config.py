@@ -21,11 +21,11 @@ region = "431126"                 # a field with one value in every record
 "公民身份号码" = { field = "person_id", type = "id" }
 "户号" = { field = "household_id", type = "id", form = "code" }
 "性别" = { field = "sex", type = "enum", values = { "男" = "MALE", "女" = "FEMALE" } }
+"出生日期" = { field = "birth_date", type = "date", also = ["serial"] }   # spellings taken besides the usual ones
+# for dates and months: serial (46025, a spreadsheet's day since 1899-12-30), serial_1904 (of one counting from 1904),
+# han (二〇二六年一月三日), midnight (2026-01-03 00:00:00); for months also day (2026-01-03 for its month)
 "共同生活成员" = { field = "members", type = "list", separator = ";", within = ":", parts = [
     { field = "person_id", type = "id" }, { field = "relation", type = "text" } ] }
-"出生日期" = { field = "birth_date", type = "date", also = ["serial"] }   # spellings taken besides the usual ones
-# for dates and months: serial (46025, a spreadsheet's day since 1899-12-30), serial_1904 (of one that counts from 1904),
-# han (二〇二六年一月三日), midnight (2026-01-03 00:00:00); for months also day (2026-01-03 for its month)
 """
 
 import re

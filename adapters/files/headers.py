@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 from adapters.files.config import FilesConfig, plain_header
@@ -38,7 +39,7 @@ def joined(lines: Sequence[Sequence[str]]) -> list[str]:
     """
     width = max(map(len, lines), default=0)
     grid = [[plain_header(cell) for cell in line] + [""] * (width - len(line)) for line in lines]
-    for upper, lower in zip(grid, grid[1:], strict=False):
+    for upper, lower in pairwise(grid):
         for place in range(1, width):
             if not upper[place] and lower[place] and lower[place - 1]:
                 upper[place] = upper[place - 1]
