@@ -1,8 +1,8 @@
 """From a file of one's own to a draft of all that the exchange wants to know of it.
 
-`table` finds where the records stand, `columns` what each column holds, `kinds` and `words` recognise what is personal or
-sensitive, `proposal` puts it together, `writing` writes the contract, the schema and the adapter's configuration. A draft is
-a proposal with reasons, for a steward to correct: it decides nothing.
+`table` finds where the records stand, `columns` what each column holds, `kinds` and `words` recognise what is personal
+or sensitive, `proposal` puts it together, `writing` writes the contract, the schema and the adapter's configuration. A
+draft is a proposal with reasons, for a steward to correct: it decides nothing.
 """
 
 from adapters.draft.proposal import Draft, DraftField, Reason, draft_file

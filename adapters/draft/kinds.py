@@ -1,7 +1,7 @@
 """What a text is, told by its own form: an id number, a phone, a bank card, a name, an address.
 
-Each recogniser takes a cell's text without white space at its ends and says whether it has the form; the check digits of
-GB 11643 (id numbers), GB 32100 (credit codes) and ISO/IEC 7812 (cards, Luhn) are computed, never guessed.
+Each recogniser takes a cell's text without white space at its ends and says whether it has the form; the check digits
+of GB 11643 (id numbers), GB 32100 (credit codes) and ISO/IEC 7812 (cards, Luhn) are computed, never guessed.
 """
 
 import re
@@ -42,7 +42,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         Kind("birth_date", "L2", ("birth",)),
         Kind("household", "L2", ("id",)),
         Kind("credit_code", "L1"),
-        Kind("organisation", "L1"),
+        Kind("organisation", "L2"),
         Kind("region", "L1"),
         Kind("sex", "L1"),
         Kind("serial_number", "L1"),
@@ -60,7 +60,9 @@ _PLATE: Final = re.compile(r"[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣�
 _CREDIT: Final = re.compile("[0-9A-HJ-NPQRTUWXY]{2}[0-9]{6}[0-9A-HJ-NPQRTUWXY]{10}")
 _CREDIT_DIGITS: Final = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 _DAMAGED: Final = re.compile(r"[1-9](?:\.\d+)?E\+1[4-9]|[1-9]\d{14}000", re.ASCII)
-_HAN_NAME: Final = re.compile("[\u3400-\u9fff\U00020000-\U0003ffff]{2,4}|[\u3400-\u9fff]{1,10}(?:·[\u3400-\u9fff]{1,10})+")
+_HAN_NAME: Final = re.compile(
+    "[\u3400-\u9fff\U00020000-\U0003ffff]{2,4}|[\u3400-\u9fff]{1,10}(?:·[\u3400-\u9fff]{1,10})+"
+)
 _SURNAMES: Final = frozenset(
     "王李张刘陈杨黄赵吴周徐孙马朱胡郭何高林罗郑梁谢宋唐许韩冯邓曹彭曾肖田董袁潘于蒋蔡余杜叶程苏魏吕丁任沈姚卢姜崔钟谭陆"
     "汪范金石廖贾夏韦付方白邹孟熊秦邱江尹薛闫段雷侯龙史陶黎贺顾毛郝龚邵万钱严覃武戴莫孔向汤欧阳"
@@ -124,7 +126,7 @@ def is_name(text: str) -> bool:
 
 def is_address(text: str) -> bool:
     """A text with at least two words of places in it, and long enough to say where."""
-    return len(text) >= _ADDRESS_SHORTEST and len(set(_PLACES.findall(text))) >= 2  # noqa: PLR2004  two places
+    return len(text) >= _ADDRESS_SHORTEST and len(set(_PLACES.findall(text))) >= 2
 
 
 def inside(text: str) -> str:
@@ -155,5 +157,5 @@ def _luhn(digits: str) -> bool:
     total = 0
     for place, digit in enumerate(reversed(digits)):
         value = int(digit) * (1 + place % 2)
-        total += value - 9 if value > 9 else value  # noqa: PLR2004  the sum of its two digits
+        total += value - 9 if value > 9 else value
     return total % 10 == 0

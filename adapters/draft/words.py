@@ -1,4 +1,4 @@
-"""The words that stand in headers, with the field's name in ASCII, its English label, and what they promise of a column."""
+"""The words of headers, with the field's name in ASCII, its English label, and what they promise of a column."""
 
 import re
 from dataclasses import dataclass
@@ -21,21 +21,50 @@ def _word(forms: str, field: str, label_en: str, kind: str = "", type_: str = ""
 
 # The first that is found in the header holds, so the particular stands before the general.
 _WORDS: Final = (
-    _word("身份证|公民身份|居民身份|社会保障号|社保号码|id_?number|id_?card", "id_number", "citizen id number", "id_number", "person"),
-    _word("(护照|港澳|通行证|居留证|军官证).*(号|码)|passport", "travel_document", "number of another document", "other_id", "code"),
+    _word(
+        "身份证|公民身份|居民身份|社会保障号|社保号码|id_?number|id_?card",
+        "id_number",
+        "citizen id number",
+        "id_number",
+        "person",
+    ),
+    _word(
+        "(护照|港澳|通行证|居留证|军官证).*(号|码)|passport",
+        "travel_document",
+        "number of another document",
+        "other_id",
+        "code",
+    ),
     _word("残疾|疾病|病种|病情|诊断|健康|血型|病历|医保病", "health", "health", "health"),
     _word("宗教|信仰|religion", "faith", "faith", "faith"),
     _word("照片|相片|指纹|人脸|虹膜|photo|fingerprint", "photo", "photograph or biometrics", "biometric"),
-    _word("银行卡|卡号|银行账|银行帐|收款账|开户账|账号|帐号|账户$|bank_?(card|account)", "bank_account", "bank account", "bank_card", "code"),
+    _word(
+        "银行卡|卡号|银行账|银行帐|收款账|开户账|账号|帐号|账户$|bank_?(card|account)",
+        "bank_account",
+        "bank account",
+        "bank_card",
+        "code",
+    ),
     _word("开户行|开户银行|银行名称", "bank_name", "bank", "organisation"),
     _word("手机|联系电话|联系方式|电话|mobile|phone|^tel", "phone", "telephone", "phone", "code"),
     _word("邮箱|电子邮件|e-?mail", "email", "mail address", "email"),
     _word("车牌|号牌|plate", "plate", "vehicle plate", "plate"),
-    _word("统一社会信用|信用代码|纳税人识别|credit_?code", "credit_code", "unified social credit code", "credit_code", "code"),
+    _word(
+        "统一社会信用|信用代码|纳税人识别|credit_?code",
+        "credit_code",
+        "unified social credit code",
+        "credit_code",
+        "code",
+    ),
     _word("组织机构代码", "org_code", "organisation code", "organisation", "code"),
     _word("户号|户编号|家庭编号|household", "household_id", "household number", "household", "code"),
     _word("户主姓名|户主$", "head_name", "head of household", "name", "name"),
-    _word("(单位|机构|企业|公司|部门|学校|医院|局|站)名?称?$|公司|所属单位|organi[sz]ation|company", "organisation", "organisation", "organisation"),
+    _word(
+        "(单位|机构|企业|公司|部门|学校|医院|局|站)名?称?$|公司|所属单位|organi[sz]ation|company",
+        "organisation",
+        "organisation",
+        "organisation",
+    ),
     _word("姓名|^名字|申请人$|联系人$|负责人$|法定代表人|监护人$|full_?name|^name$", "name", "name", "name", "name"),
     _word("性别|^sex$|gender", "sex", "sex", "sex", "sex"),
     _word("出生|生日|birth", "birth_date", "date of birth", "birth_date", "date"),
@@ -62,9 +91,9 @@ _WORDS: Final = (
     _word("状态|status", "status", "status"),
     _word("类型|类别|种类|险种|type|category", "category", "category"),
     _word("数量|人数|户数|次数|count|quantity", "count", "count", "", "int"),
-    _word("乡镇|街道", "township", "township", "region"),
-    _word("村|社区", "village", "village", "region"),
-    _word("省|市|县|区", "division", "division", "region"),
+    _word("^(所属|所在)?(乡镇|街道|乡|镇|镇街)(街道)?(名称)?$", "township", "township", "region"),
+    _word("^(所属|所在)?(行政)?(村|社区|村社区)(居)?(名称)?$", "village", "village", "region"),
+    _word("^(所属|所在)?(省|市|县|区|省份|县区|区县|市县|市州)(名称)?$", "division", "division", "region"),
     _word("标题|题名|title", "title", "title"),
     _word("名称", "title", "title"),
     _word("备注|说明|摘要|remark|note|comment", "remark", "remark"),

@@ -1,0 +1,297 @@
+"""The draft of a file: its fields with types, names and classes, each with its reasons, and what is left out."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from dataclasses import field as field_
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, Final
+
+from adapters.draft import kinds
+from adapters.draft.columns import Look
+from adapters.draft.table import SUMMARIES, Table, look_at
+from adapters.draft.words import ascii_name, in_ten_thousands
+from adapters.files.rows import RawRow, is_summary
+from exchange.errors import Invalid
+from exchange.names import CLASSES
+
+_LONG_NUMBER: Final = re.compile("[0-9]{9}")
+_SAMPLE: Final = 2_000
+_TOLD: Final = 1_000
+_MOSTLY: Final = 0.9
+_LABEL: Final = 50
+_NO_KEY: Final = frozenset(
+    {"name", "address", "amount", "birth_date", "sex", "region", "organisation", "serial_number"}
+)
+_LEAST: Final = "L2"
+_TEXTS: Final = frozenset({"text", "name", "id"})
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why something is proposed: a sentence of the catalogue (`text.draft_…`) and the facts that fill it."""
+
+    key: str
+    facts: Mapping[str, object] = field_(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DraftField:
+    """One field: `column` (from 1) and `header` say where it stands, `key` is how the adapter's configuration names it.
+
+    `type`, `form`, `values` and `also` are the adapter's (`adapters.files.config`). `failing` counts filled cells that
+    cannot be read so; `examples` are values as they would be published, of the first rows.
+    """
+
+    column: int
+    header: str
+    key: str
+    field: str
+    label_en: str
+    type: str
+    form: str
+    values: Mapping[str, Any]
+    also: tuple[str, ...]
+    nullable: bool
+    kind: str
+    security_class: str
+    tags: tuple[str, ...]
+    reasons: tuple[Reason, ...]
+    filled: int
+    failing: int
+    examples: tuple[Any, ...]
+
+    @property
+    def label_zh(self) -> str:
+        """The header as the file has it, in one line; what the contract calls the field."""
+        return shown_line(self.header, _LABEL) or f"第{self.column}列"
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What is proposed for one file. `subject_path` is always one of the fields, and a text."""
+
+    table: Table
+    department: str
+    dataset: str
+    fields: tuple[DraftField, ...]
+    key: tuple[str, ...]
+    subject_type: str
+    subject_path: str
+    nulls: tuple[str, ...]
+    skip: tuple[str, ...]
+    rows: int
+    notes: tuple[Reason, ...]
+
+    @property
+    def source(self) -> str:
+        """The name of the source of events."""
+        return f"{self.department}/{self.dataset.rpartition('.')[2]}"
+
+
+def draft_file(
+    path: Path, *, department: str = "own.department", on_rows: Callable[[int], None] = lambda _: None
+) -> Draft:
+    """Looks at all of a CSV or .xlsx file; `on_rows` is told now and then how many rows were seen.
+
+    Raises:
+        Invalid: `draft_folder`, `draft_no_records`, `draft_too_many_columns`; what the adapter's readers raise.
+    """
+    table = look_at(path)
+    said: dict[str, int] = {}
+    looks, rows = _looked(table, said, on_rows)
+    kept = [look for look in looks if look.filled]
+    if not kept:
+        raise Invalid("draft_no_records", where=path.name)
+    subject, key = _identity(kept)
+    named = _named(kept)
+    fields = tuple(_field(look, name, table, subject) for look, name in zip(kept, named, strict=True))
+    by_place = {look.place: one.field for look, one in zip(kept, fields, strict=True)}
+    by_person = subject.reading.type == "id" and subject.reading.form == "person"
+    subject_type = "person" if by_person else "firm" if subject.kind == "credit_code" else "record"
+    notes = [
+        *_table_notes(table),
+        *_left_out(looks, said),
+        Reason(f"draft_subject_{subject_type}", {"field": by_place[subject.place]}),
+        Reason("draft_key" if key else "draft_no_key", {"field": by_place[key.place] if key else ""}),
+    ]
+    return Draft(
+        table=table,
+        department=department,
+        dataset=f"own.{ascii_name(path.stem) or 'table'}",
+        fields=fields,
+        key=(by_place[key.place],) if key else (),
+        subject_type=subject_type,
+        subject_path=by_place[subject.place],
+        nulls=tuple(sorted(set[str]().union(*(look.nulls for look in kept)))),
+        skip=tuple(sorted(said)),
+        rows=rows,
+        notes=tuple(notes),
+    )
+
+
+def _looked(table: Table, said: dict[str, int], on_rows: Callable[[int], None]) -> tuple[list[Look], int]:
+    """Every column looked at, all rows read once; `said` fills with the words of rows that are no records."""
+    wan = any(in_ten_thousands(title) for title in table.titles)
+    looks = [Look(place, header, ten_thousands=wan) for place, header in enumerate(table.headers)]
+    records = _records(table, said)
+    sample = list(islice(records, _SAMPLE))
+    for look in looks:
+        look.begin(row.cells[look.place] for row in sample)
+    count = 0
+    for row in chain(sample, records):
+        for look, cell in zip(looks, row.cells, strict=False):
+            look.take(cell)
+        count += 1
+        if count % _TOLD == 0:
+            on_rows(count)
+    for look in looks:
+        look.end()
+    on_rows(count)
+    return looks, count
+
+
+def _records(table: Table, said: dict[str, int]) -> Iterator[RawRow]:
+    """The rows that may be records: no sums, and as many cells as the header has."""
+    width = len(table.headers)
+    for row in table.records():
+        word = _summary(row)
+        if word:
+            said[word] = said.get(word, 0) + 1
+        elif len(row.cells) == width:
+            yield row
+
+
+def _summary(row: RawRow) -> str:
+    if not is_summary(row.cells, SUMMARIES):
+        return ""
+    return next(word for word in SUMMARIES if is_summary(row.cells, (word,)))
+
+
+def _identity(looks: Sequence[Look]) -> tuple[Look, Look | None]:
+    """The column of the subject (always a text) and the one that tells rows apart."""
+    sound = [look for look in looks if look.filled >= look.rows * _MOSTLY]
+    persons = [look for look in sound if look.reading.type == "id" and look.reading.form == "person"]
+    firms = [look for look in sound if look.kind == "credit_code"]
+    unique = [look for look in sound if look.unique and look.full and _tells_apart(look)]
+    coded = [look for look in unique if look.reading.form == "code" or look.hint == "code"]
+    subject = next(iter([*persons, *firms, *coded, *unique]), None)
+    if subject is None:
+        texts = [look for look in looks if look.reading.type in _TEXTS]
+        subject = max(texts or looks, key=lambda look: look.filled)
+    key = (
+        subject if subject.unique and subject.filled >= subject.rows * _MOSTLY else next(iter([*coded, *unique]), None)
+    )
+    for look in {subject, *([key] if key else [])}:
+        if look.reading.type not in _TEXTS:
+            look.as_code()
+    return subject, key
+
+
+def _tells_apart(look: Look) -> bool:
+    kind = look.word.kind if look.word else ""
+    return kind not in _NO_KEY and look.kind not in _NO_KEY and look.reading.type in {"text", "id", "int"}
+
+
+def _named(looks: Sequence[Look]) -> list[str]:
+    """A field's name for each column: by its header's words, else its own ASCII, else its place; each once."""
+    names: list[str] = []
+    for look in looks:
+        name = look.word.field if look.word else ascii_name(look.header) or f"column_{look.place + 1}"
+        name = f"{name}_fen" if look.reading.type == "fen" else name
+        wanted, number = name, 2
+        while name in names:
+            name, number = f"{wanted}_{number}", number + 1
+        names.append(name)
+    return names
+
+
+def shown_line(text: str, most: int) -> str:
+    """The printable part of a text in one line; nothing of one that holds a long number, which may be somebody's."""
+    plain = "".join(character for character in text if character.isprintable()).strip()[:most]
+    return "" if _LONG_NUMBER.search(plain) else plain
+
+
+def _field(look: Look, name: str, table: Table, subject: Look) -> DraftField:
+    kind, security_class, tags, reasons = _class(look)
+    header = look.header
+    known = table.headers.count(header) == 1 and header == shown_line(header, 1000) and not header.startswith("#")
+    place = f"#{look.place + 1}" if table.config.header else f"{look.place + 1}"
+    reading = look.reading
+    return DraftField(
+        column=look.place + 1,
+        header=header,
+        key=header if header and known and table.config.header else place,
+        field=name,
+        label_en=look.word.label_en if look.word else name.replace("_", " "),
+        type=reading.type,
+        form=reading.form,
+        values=reading.values,
+        also=reading.also,
+        nullable=not look.full and look is not subject,
+        kind=kind,
+        security_class=security_class,
+        tags=tags,
+        reasons=(*reasons, *_type_reasons(look)),
+        filled=look.filled,
+        failing=look.failing,
+        examples=tuple(look.examples),
+    )
+
+
+def _class(look: Look) -> tuple[str, str, tuple[str, ...], list[Reason]]:
+    """The kind, and the gravest class of all that was recognised, with the reasons; L2 where nothing was."""
+    found: list[tuple[kinds.Kind, Reason]] = []
+    if look.word and look.word.kind:
+        found.append((kinds.KINDS[look.word.kind], Reason(f"draft_by_header_{look.word.kind}")))
+    if look.kind:
+        share = round(look.share * 100)
+        found.append((kinds.KINDS[look.kind], Reason(f"draft_by_values_{look.kind}", {"share": share})))
+    for inside, count in sorted(look.inside.items()):
+        if inside != look.kind:
+            found.append((kinds.KINDS[inside], Reason(f"draft_inside_{inside}", {"count": count})))
+    if not found:
+        return "", _LEAST, (), [Reason("draft_not_recognised")]
+    gravest = max((kind for kind, _ in found), key=lambda kind: CLASSES.index(kind.security_class))
+    tags = tuple(dict.fromkeys(tag for kind, _ in found for tag in kind.tags))
+    reasons = [reason for kind, reason in found if kind is gravest or CLASSES.index(kind.security_class) > 1]
+    return gravest.name, gravest.security_class, tags, reasons or [found[0][1]]
+
+
+def _type_reasons(look: Look) -> list[Reason]:
+    reasons = []
+    if look.failing:
+        reasons.append(Reason("draft_failing", {"count": look.failing}))
+    if look.months_only and look.reading.type == "date":
+        reasons.append(Reason("draft_months_only", {"count": look.months_only}))
+    if look.ten_thousands and look.hint == "fen":
+        reasons.append(Reason("draft_ten_thousands"))
+    elif look.hint == "fen" and look.reading.type == "text":
+        reasons.append(Reason("draft_not_all_amounts"))
+    return reasons
+
+
+def _table_notes(table: Table) -> list[Reason]:
+    notes = [Reason("draft_form_xlsx" if table.form == "xlsx" else "draft_form_csv", {"encoding": table.encoding})]
+    if len(table.sheets) > 1:
+        notes.append(Reason("draft_sheets", {"sheet": table.config.sheet, "count": len(table.sheets)}))
+    if table.config.header == 0:
+        notes.append(Reason("draft_no_header"))
+    elif table.config.header_lines > 1:
+        last = table.config.header + table.config.header_lines - 1
+        notes.append(Reason("draft_header_lines", {"first": table.config.header, "last": last}))
+    elif table.config.header > 1:
+        notes.append(Reason("draft_header_below", {"line": table.config.header}))
+    return notes
+
+
+def _left_out(looks: Sequence[Look], said: Mapping[str, int]) -> list[Reason]:
+    empty = [look.header or f"#{look.place + 1}" for look in looks if not look.filled]
+    notes = []
+    if said:
+        count = sum(said.values())
+        notes.append(Reason("draft_totals", {"count": count, "words": ", ".join(sorted(said))}))
+    if empty:
+        notes.append(Reason("draft_empty_columns", {"count": len(empty), "columns": ", ".join(empty[:10])}))
+    return notes
