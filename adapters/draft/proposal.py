@@ -21,6 +21,7 @@ _SAMPLE: Final = 2_000
 _TOLD: Final = 1_000
 _MOSTLY: Final = 0.9
 _LABEL: Final = 50
+_FEN: Final = "（分）"
 _NO_KEY: Final = frozenset(
     {"name", "address", "amount", "birth_date", "sex", "region", "organisation", "serial_number"}
 )
@@ -65,7 +66,8 @@ class DraftField:
     @property
     def label_zh(self) -> str:
         """The header as the file has it, in one line; what the contract calls the field."""
-        return shown_line(self.header, _LABEL) or f"第{self.column}列"
+        label = shown_line(self.header, _LABEL - len(_FEN)) or f"第{self.column}列"
+        return label + _FEN if self.type == "fen" else label
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def draft_file(
     """Looks at all of a CSV or .xlsx file; `on_rows` is told now and then how many rows were seen.
 
     Raises:
-        Invalid: `draft_folder`, `draft_no_records`, `draft_too_many_columns`; what the adapter's readers raise.
+        Invalid: `draft_no_file`, `draft_no_records`, `draft_too_many_columns`; what the adapter's readers raise.
     """
     table = look_at(path)
     said: dict[str, int] = {}
@@ -224,7 +226,8 @@ def _field(look: Look, name: str, table: Table, subject: Look) -> DraftField:
         header=header,
         key=header if header and known and table.config.header else place,
         field=name,
-        label_en=look.word.label_en if look.word else name.replace("_", " "),
+        label_en=(look.word.label_en if look.word else name.replace("_", " "))
+        + (" in fen" if reading.type == "fen" else ""),
         type=reading.type,
         form=reading.form,
         values=reading.values,

@@ -71,10 +71,10 @@ def look_at(path: Path) -> Table:
     """The table of a CSV or .xlsx file.
 
     Raises:
-        Invalid: `draft_no_records`, `draft_too_many_columns`; what the readers of the forms raise.
+        Invalid: `draft_no_file`, `draft_no_records`, `draft_too_many_columns`; what the readers of the forms raise.
     """
-    if path.is_dir():
-        raise Invalid("draft_folder", where=path.name)
+    if path.exists() and not path.is_file():
+        raise Invalid("draft_no_file", where=path.name)
     workbook = is_workbook(path)
     encoding = "" if workbook else encoding_of(path, "guess")[0]
     delimiter = "," if workbook else _delimiter(path, encoding)

@@ -73,7 +73,7 @@ def _avro(one: DraftField, record: str) -> dict[str, Any]:
         entry["default"] = None
     if one.tags:
         entry["confluent:tags"] = list(one.tags)
-    return {**entry, "doc": one.label_zh + ("（分）" if one.type == "fen" else "")}
+    return {**entry, "doc": one.label_zh}
 
 
 def _config(draft: Draft) -> Iterable[str]:
