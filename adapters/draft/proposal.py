@@ -114,7 +114,7 @@ def draft_file(
     subject_type = "person" if by_person else "firm" if subject.kind == "credit_code" else "record"
     notes = [
         *_table_notes(table),
-        *_left_out(looks, said),
+        *_left_out(looks, said, table.lost),
         Reason(f"draft_subject_{subject_type}", {"field": by_place[subject.place]}),
         Reason("draft_key" if key else "draft_no_key", {"field": by_place[key.place] if key else ""}),
     ]
@@ -236,7 +236,7 @@ def _field(look: Look, name: str, table: Table, subject: Look) -> DraftField:
         kind=kind,
         security_class=security_class,
         tags=tags,
-        reasons=(*reasons, *_type_reasons(look)),
+        reasons=(*reasons, *_type_reasons(look, table.lost.get(look.place, 0))),
         filled=look.filled,
         failing=look.failing,
         examples=tuple(look.examples),
@@ -262,8 +262,8 @@ def _class(look: Look) -> tuple[str, str, tuple[str, ...], list[Reason]]:
     return gravest.name, gravest.security_class, tags, reasons or [found[0][1]]
 
 
-def _type_reasons(look: Look) -> list[Reason]:
-    reasons = []
+def _type_reasons(look: Look, lost: int) -> list[Reason]:
+    reasons = [Reason("draft_lost", {"count": lost})] if lost else []
     if look.failing:
         reasons.append(Reason("draft_failing", {"count": look.failing}))
     if look.months_only and look.reading.type == "date":
@@ -289,9 +289,13 @@ def _table_notes(table: Table) -> list[Reason]:
     return notes
 
 
-def _left_out(looks: Sequence[Look], said: Mapping[str, int]) -> list[Reason]:
-    empty = [look.header or f"#{look.place + 1}" for look in looks if not look.filled]
+def _left_out(looks: Sequence[Look], said: Mapping[str, int], lost: Mapping[int, int]) -> list[Reason]:
+    unfilled = [(look.header or f"#{look.place + 1}", look.place in lost) for look in looks if not look.filled]
+    empty = [header for header, is_lost in unfilled if not is_lost]
+    uncalculated = [header for header, is_lost in unfilled if is_lost]
     notes = []
+    if uncalculated:
+        notes.append(Reason("draft_lost_columns", {"columns": ", ".join(uncalculated[:10])}))
     if said:
         count = sum(said.values())
         notes.append(Reason("draft_totals", {"count": count, "words": ", ".join(sorted(said))}))

@@ -2,9 +2,9 @@
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -43,7 +43,8 @@ class Table:
     """A file's table: `headers` has one text for each column (empty: none), `shown` the same as people wrote it.
 
     `header` is the line of the header (0: the file has none) and `header_lines` how many it has; `titles` are the
-    texts above it.
+    texts above it. `lost` counts, by column from 0, the cells of a workbook whose value is not to be had (an error, a
+    formula that was never calculated).
     """
 
     path: Path
@@ -53,6 +54,7 @@ class Table:
     titles: tuple[str, ...]
     headers: tuple[str, ...]
     sheets: tuple[str, ...] = ()
+    lost: Mapping[int, int] = field(default_factory=dict)
 
     def records(self) -> "Iterator[RawRow]":
         """The rows below the header, empty ones left out; cells of faulty ones may be missing."""
@@ -82,6 +84,7 @@ def look_at(path: Path) -> Table:
     with closing(_open(path, config)) as file:
         first = list(islice(file.rows(1), _LOOKED_AT))
         sheet, sheets = str(getattr(file, "sheet", "")), tuple(getattr(file, "filled_sheets", ()))
+        lost: Mapping[int, int] = getattr(file, "lost", {})
     grid = [list(row.cells) for row in first]
     width = max(map(len, grid), default=0)
     if width > MAX_COLUMNS:
@@ -98,6 +101,7 @@ def look_at(path: Path) -> Table:
         tuple(" ".join(filled) for row in grid[:start] if (filled := _filled(row))) if lines else (),
         tuple(headers),
         sheets,
+        lost,
     )
 
 

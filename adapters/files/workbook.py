@@ -6,7 +6,8 @@ longer (an id, a bank card) has lost digits there, stands here as a power of ten
 written 2026-01-03, whatever its format; where that is a plain number's it stays one (see `also` in `config`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -69,7 +70,7 @@ class Workbook:
             headers = numbered_headers(config)
         else:
             last = config.header + config.header_lines - 1
-            lines = [_texts(row) for number, row in _until(self._rows, last) if number >= config.header]
+            lines = [self._texts(row) for number, row in _until(self._rows, last) if number >= config.header]
             if not any(map(any, lines)):
                 raise Invalid("file_header_missing", where=self._file, line=config.header)
             headers = found_headers(config, lines, f"{self._file}:{config.header}")
@@ -81,7 +82,7 @@ class Workbook:
         file, number = self._file, 0
         lost = self._lost()
         for row, values in self._rows:
-            cells = _texts(values)
+            cells = self._texts(values)
             faulty = lost.get(row - 1)
             if not faulty and not any(cells):
                 continue
@@ -96,11 +97,18 @@ class Workbook:
             else:
                 yield RawRow(file, row, number, cells)
 
+    @property
+    def lost(self) -> Mapping[int, int]:
+        """How many cells of which column (from 0) hold an error, or a formula that was never calculated."""
+        return Counter(column for _, column in self._part.lost)
+
+    def _texts(self, values: "Sequence[Value]") -> list[str]:
+        return ["" for _ in range(self._left)] + [v if type(v) is str else text_of(v) for v in values]
+
     def _lost(self) -> dict[int, tuple[int, str]]:
         """For each row that has one among the mapped columns, its first cell whose value is not to be had."""
         found: dict[int, tuple[int, str]] = {}
-        for (row, absolute), code in sorted(self._part.lost.items()):
-            column = absolute - self._left
+        for (row, column), code in sorted(self._part.lost.items()):
             if self._mapped is None or column in self._mapped:
                 found.setdefault(row, (column, code))
         return found
@@ -161,10 +169,6 @@ def _until(rows: "Iterator[tuple[int, list[Value]]]", last: int) -> "Iterator[tu
         yield number, row
         if number >= last:
             return
-
-
-def _texts(values: "Sequence[Value]") -> list[str]:
-    return [value if type(value) is str else text_of(value) for value in values]
 
 
 def text_of(value: Value) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from exchange.cli.trying import audit_lines, field_type, letters, reasons, side_by_side
+from exchange.cli.trying import audit_lines, field_type, letters, place, reasons, side_by_side
 from exchange.messages import Language, text
 
 if TYPE_CHECKING:
@@ -16,9 +16,9 @@ body { font: 16px/1.6 system-ui, "Noto Sans CJK SC", "Microsoft YaHei", sans-ser
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; } h3 { font-size: 1rem; margin-bottom: .3rem; }
 table { border-collapse: collapse; width: 100%; }
 th, td { border: 1px solid #767676; padding: .25rem .6rem; text-align: left; vertical-align: top;
-  overflow-wrap: anywhere; }
+  overflow-wrap: break-word; }
 th { background: #eef1f4; } .class { white-space: nowrap; font-weight: 600; }
-.views td:first-child { width: 26%; } .views td { width: 37%; }
+.views { table-layout: fixed; } .views td:first-child { width: 26%; } .views td { width: 37%; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; background: #f5f6f7; padding: .6rem; font-size: .8rem; }
 .warning { border-left: .3rem solid #b00020; padding: .2rem .8rem; }
 @media print { body { margin: 0; max-width: none; font-size: 11pt; } section, tr { break-inside: avoid; } }
@@ -42,9 +42,9 @@ def page(trial: "Trial", following: Sequence[str], language: Language) -> str:
             *_draft(trial, language),
             *_published(trial, language),
             *_views(trial, language),
-            *_section("trial_plan", language, _list(line for line in trial.plan)),
+            *_section("trial_plan", language, _preformatted(trial.plan)),
             *_section("trial_audit", language, _audit(trial, language)),
-            *_section("trial_next", language, f"<pre>{escape(chr(10).join(following))}</pre>"),
+            *_section("trial_next", language, _preformatted(following)),
             "</main></body></html>",
             "",
         ]
@@ -57,7 +57,7 @@ def _draft(trial: "Trial", language: Language) -> Iterable[str]:
     notes = [text("trial_rows", language, **facts), *(text(note.key, language, **note.facts) for note in draft.notes)]
     rows = [
         [
-            str(one.column),
+            place(trial, one),
             one.header or "-",
             one.field,
             field_type(one, language),
@@ -98,12 +98,16 @@ def _views(trial: "Trial", language: Language) -> Iterable[str]:
 
 
 def _audit(trial: "Trial", language: Language) -> str:
-    proof = f"<h3>{escape(text('trial_proof', language))}</h3><pre>{escape(trial.proof.evidence)}</pre>"
+    proof = f"<h3>{escape(text('trial_proof', language))}</h3>{_preformatted([trial.proof.evidence])}"
     return _list(audit_lines(trial, language)) + proof
 
 
 def _section(key: str, language: Language, body: str) -> Iterable[str]:
     return [f"<section><h2>{escape(text(key, language))}</h2>", body, "</section>"]
+
+
+def _preformatted(lines: Iterable[str]) -> str:
+    return f"<pre>{escape(chr(10).join(lines))}</pre>"
 
 
 def _list(texts: Iterable[str]) -> str:

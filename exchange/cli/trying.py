@@ -178,7 +178,7 @@ def _draft_table(trial: "Trial", language: Language) -> Iterator[str]:
     for one in trial.draft.fields:
         kind = field_type(one, language)
         why = [clipped(reason, _REASON) for reason in reasons(one, language)]
-        table.append([str(one.column), clipped(one.header, _HEADER), one.field, kind, one.security_class, why[0]])
+        table.append([place(trial, one), clipped(one.header, _HEADER), one.field, kind, one.security_class, why[0]])
         table.extend(["", "", "", "", "", more] for more in why[1:])
     yield from (f"  {line}" for line in aligned(table))
 
@@ -193,6 +193,17 @@ def _views(trial: "Trial", language: Language) -> Iterator[str]:
         shown = [[label, clipped(owner, _VALUE), clipped(consumer, _VALUE)] for label, owner, consumer in rows]
         yield f"  {text('trial_record', language, number=number)}"
         yield from (f"    {line}" for line in aligned([heads, *shown]))
+
+
+def place(trial: "Trial", one: Any) -> str:  # noqa: ANN401  a `DraftField`
+    """Where a field's column stands: its letters in a workbook, else its number."""
+    if trial.draft.table.form != "xlsx":
+        return str(one.column)
+    letters, number = "", one.column
+    while number:
+        number, letter = divmod(number - 1, 26)
+        letters = chr(ord("A") + letter) + letters
+    return letters
 
 
 def reasons(one: Any, language: Language) -> list[str]:  # noqa: ANN401  a `DraftField`
