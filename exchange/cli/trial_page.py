@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from exchange.cli.trying import audit_lines, field_type, letters, place, reasons, side_by_side
+from exchange.cli.trial_text import audit_lines, field_type, letters, place, reasons, side_by_side
 from exchange.messages import Language, text
 
 if TYPE_CHECKING:
