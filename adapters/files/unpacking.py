@@ -6,6 +6,7 @@ value is an error, or a formula that was never calculated, the reader gives as e
 nothing is lost unseen.
 """
 
+import errno
 import posixpath
 import re
 import struct
@@ -29,8 +30,9 @@ _PIECE: Final = 1 << 20
 _LONGEST_CELL: Final = 1 << 16
 _OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ENCRYPTED: Final = "EncryptedPackage".encode("utf-16-le")
-_BOOK: Final = "xl/workbook.xml"
-_RELATIONS: Final = "xl/_rels/workbook.xml.rels"
+_BOOK: Final = re.compile(r"(?:.*/)?workbook\w*\.xml")
+_ROOT: Final = "_rels/.rels"
+_IS_BOOK: Final = "/officeDocument"
 _OF_RELATION: Final = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
 _OF_RELATION_STRICT: Final = "{http://purl.oclc.org/ooxml/officeDocument/relationships}id"
 # In the text of a part "<" never stands for itself, so this finds elements only.
@@ -72,6 +74,8 @@ def look_into(path: Path) -> Mapping[str, Part]:
                 parts = _parts(archive, stream, where)
                 return {name: parts.get(part, Part()) for name, part in _sheets(archive, where)}
     except OSError as error:
+        if error.errno == errno.EINVAL:  # a place before the file's beginning, named by the archive
+            raise Invalid("file_damaged", where=where) from error
         raise Invalid("source_unreadable", where=where, detail=type(error).__name__) from error
     except (zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, ValueError, RuntimeError) as error:
         raise Invalid("file_damaged", where=where) from error
@@ -94,7 +98,7 @@ def _refuse_other_forms(stream: BinaryIO, where: str) -> None:
 
 def _parts(archive: zipfile.ZipFile, stream: BinaryIO, where: str) -> dict[str, Part]:
     infos = archive.infolist()
-    if _BOOK not in archive.namelist():
+    if not any(_BOOK.fullmatch(name) for name in archive.namelist()):
         raise Invalid("file_not_workbook", where=where)
     if len(infos) > MAX_PARTS or sum(info.file_size for info in infos) > MAX_UNPACKED:
         raise Invalid("file_unpacks_too_large", where=where, limit=MAX_UNPACKED >> 20)
@@ -185,12 +189,15 @@ def _column(letters: bytes) -> int:
 
 def _sheets(archive: zipfile.ZipFile, where: str) -> Iterator[tuple[str, str]]:
     """Each sheet's name with the part that holds it (ECMA-376 part 1, 18.2.19; part 2, 9.3)."""
-    relations = {one.get("Id"): one.get("Target", "") for one in _xml(archive, _RELATIONS, where)}
-    for element in _xml(archive, _BOOK, where).iter():
+    root = _xml(archive, _ROOT, where)
+    book = next((one.get("Target", "") for one in root if one.get("Type", "").endswith(_IS_BOOK)), "").lstrip("/")
+    folder, name = posixpath.split(book)
+    relations = _xml(archive, posixpath.join(folder, "_rels", f"{name}.rels"), where)
+    targets = {one.get("Id"): one.get("Target", "") for one in relations}
+    for element in _xml(archive, book, where).iter():
         if element.tag.rpartition("}")[2] == "sheet":
-            relation = element.get(_OF_RELATION) or element.get(_OF_RELATION_STRICT)
-            target = relations.get(relation, "")
-            yield element.get("name", ""), posixpath.normpath(posixpath.join("/xl", target)).lstrip("/")
+            target = targets.get(element.get(_OF_RELATION) or element.get(_OF_RELATION_STRICT), "")
+            yield element.get("name", ""), posixpath.normpath(posixpath.join("/", folder, target)).lstrip("/")
 
 
 def _xml(archive: zipfile.ZipFile, name: str, where: str) -> ET.Element:
