@@ -173,7 +173,7 @@ class Look:
     def _dates(self, values: Sequence[str]) -> Iterable[tuple[str, Reading]]:
         hint = self.hint if self.hint in ALSO else ""
         day = Reading("date").converter()
-        plainly = _share(values, lambda text: _reads(day, text) and _likely(text))
+        plainly = _share(values, lambda text: _likely(day, text))
         months = Reading("month", also=tuple(name for name in ALSO["month"] if name != "serial_1904"))
         days = Reading("date", also=tuple(name for name in ALSO["date"] if name != "serial_1904"))
         if hint == "month":
@@ -245,10 +245,13 @@ def _counts(text: str) -> bool:
     return plain.isascii() and plain.isdigit() and len(plain) <= _LONGEST_INT and (plain == "0" or plain[0] != "0")
 
 
-def _likely(text: str) -> bool:
-    """A date of these two centuries: eight digits of another kind are seldom one."""
-    return "1900" <= text[:4] <= "2100"
+def _likely(convert: cells.Converter, text: str) -> bool:
+    """A date or month of these two centuries: digits of another kind are seldom one."""
+    try:
+        return "1900" <= str(convert(text))[:4] <= "2100"
+    except Invalid:
+        return False
 
 
 def _is_month(text: str) -> bool:
-    return _likely(text) and not text.isdigit() and _reads(Reading("month", also=("han",)).converter(), text)
+    return not text.isdigit() and _likely(Reading("month", also=("han",)).converter(), text)

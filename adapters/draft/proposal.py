@@ -22,9 +22,8 @@ _TOLD: Final = 1_000
 _MOSTLY: Final = 0.9
 _LABEL: Final = 50
 _FEN: Final = "（分）"
-_NO_KEY: Final = frozenset(
-    {"name", "address", "amount", "birth_date", "sex", "region", "organisation", "serial_number"}
-)
+# What tells no rows apart, though all of it may be different by chance.
+_NO_KEY: Final = frozenset({"name", "address", "amount", "birth_date", "sex", "serial_number"})
 _LEAST: Final = "L2"
 _TEXTS: Final = frozenset({"text", "name", "id"})
 
@@ -193,7 +192,10 @@ def _identity(looks: Sequence[Look]) -> tuple[Look, Look | None]:
 
 def _tells_apart(look: Look) -> bool:
     kind = look.word.kind if look.word else ""
-    return kind not in _NO_KEY and look.kind not in _NO_KEY and look.reading.type in {"text", "id", "int"}
+    counted = look.reading.type == "int" and look.word is not None  # how many of something, or a year
+    return (
+        kind not in _NO_KEY and look.kind not in _NO_KEY and look.reading.type in {"text", "id", "int"} and not counted
+    )
 
 
 def _named(looks: Sequence[Look]) -> list[str]:
