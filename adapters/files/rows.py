@@ -68,4 +68,6 @@ def suspect(row: RawRow) -> RawRow:
 def is_summary(cells: Sequence[str], words: Sequence[str]) -> bool:
     """Whether the first filled cell is one of these texts, or begins with one and a colon: 合计, 制表人：某某."""
     first = next((plain for cell in cells if (plain := "".join(cell.split()))), "")
+    if not first.startswith(tuple(words)):
+        return False
     return any(first.startswith(word) and first[len(word) :][:1] in {"", ":", "："} for word in words)

@@ -74,7 +74,7 @@ WORDS = {
     "audit entry": "0",
     "audit proof": "0",
 }
-NO_SITE = {"init", "view", "audit verify"}
+NO_SITE = {"init", "try", "view", "audit verify"}
 
 
 def done(ran: Ran) -> Any:
@@ -84,7 +84,7 @@ def done(ran: Ran) -> Any:
 
 
 def test_no_command_of_a_site_works_without_a_token(site: Site) -> None:
-    """All but three commands ask who works; without a token nothing is done and nothing shown."""
+    """All but four commands ask who works; without a token nothing is done and nothing shown."""
     assert {" ".join(path) for path, _ in leaves(parser("en"))} == set(WORDS) | NO_SITE
     before = len(site.entries())
     for name, words in WORDS.items():
