@@ -1,6 +1,7 @@
 """The draft of a file: its fields with types, names and classes, each with its reasons, and what is left out."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as field_
@@ -100,11 +101,12 @@ def draft_file(
         Invalid: `draft_no_file`, `draft_no_records`, `draft_too_many_columns`; what the adapter's readers raise.
     """
     table = look_at(path)
-    said: dict[str, int] = {}
-    looks, rows = _looked(table, said, on_rows)
-    kept = [look for look in looks if look.filled]
-    if not kept:
+    seen = _Seen()
+    looks = _looked(table, seen, on_rows)
+    if not any(look.filled for look in looks):
         raise Invalid("draft_no_records", where=path.name)
+    # Without a header the last column that is read tells how many a row has.
+    kept = [look for look in looks if look.filled or (look is looks[-1] and not table.config.header)]
     subject, key = _identity(kept)
     named = _named(kept)
     fields = tuple(_field(look, name, table, subject) for look, name in zip(kept, named, strict=True))
@@ -113,7 +115,7 @@ def draft_file(
     subject_type = "person" if by_person else "firm" if subject.kind == "credit_code" else "record"
     notes = [
         *_table_notes(table),
-        *_left_out(looks, said, table.lost),
+        *_left_out([look for look in looks if look not in kept], seen, table.lost),
         Reason(f"draft_subject_{subject_type}", {"field": by_place[subject.place]}),
         Reason("draft_key" if key else "draft_no_key", {"field": by_place[key.place] if key else ""}),
     ]
@@ -126,42 +128,52 @@ def draft_file(
         subject_type=subject_type,
         subject_path=by_place[subject.place],
         nulls=tuple(sorted(set[str]().union(*(look.nulls for look in kept)))),
-        skip=tuple(sorted(said)),
-        rows=rows,
+        skip=tuple(sorted(seen.summaries)),
+        rows=seen.rows + seen.misfits,
         notes=tuple(notes),
     )
 
 
-def _looked(table: Table, said: dict[str, int], on_rows: Callable[[int], None]) -> tuple[list[Look], int]:
-    """Every column looked at, all rows read once; `said` fills with the words of rows that are no records."""
+@dataclass
+class _Seen:
+    """What a reading of all rows counts: records, rows of another width than the header's, and of sums and remarks."""
+
+    rows: int = 0
+    misfits: int = 0
+    summaries: Counter[str] = field_(default_factory=Counter)
+
+
+def _looked(table: Table, seen: _Seen, on_rows: Callable[[int], None]) -> list[Look]:
+    """Every column looked at, all rows read once."""
     wan = any(in_ten_thousands(title) for title in table.titles)
     looks = [Look(place, header, ten_thousands=wan) for place, header in enumerate(table.headers)]
-    records = _records(table, said)
+    records = _records(table, seen)
     sample = list(islice(records, _SAMPLE))
     for look in looks:
         look.begin(row.cells[look.place] for row in sample)
-    count = 0
     for row in chain(sample, records):
         for look, cell in zip(looks, row.cells, strict=False):
             look.take(cell)
-        count += 1
-        if count % _TOLD == 0:
-            on_rows(count)
+        seen.rows += 1
+        if seen.rows % _TOLD == 0:
+            on_rows(seen.rows)
     for look in looks:
         look.end()
-    on_rows(count)
-    return looks, count
+    on_rows(seen.rows)
+    return looks
 
 
-def _records(table: Table, said: dict[str, int]) -> Iterator[RawRow]:
+def _records(table: Table, seen: _Seen) -> Iterator[RawRow]:
     """The rows that may be records: no sums, and as many cells as the header has."""
     width = len(table.headers)
     for row in table.records():
         word = _summary(row)
         if word:
-            said[word] = said.get(word, 0) + 1
+            seen.summaries[word] += 1
         elif len(row.cells) == width:
             yield row
+        else:
+            seen.misfits += 1
 
 
 def _summary(row: RawRow) -> str:
@@ -181,9 +193,7 @@ def _identity(looks: Sequence[Look]) -> tuple[Look, Look | None]:
     if subject is None:
         texts = [look for look in looks if look.reading.type in _TEXTS]
         subject = max(texts or looks, key=lambda look: look.filled)
-    key = (
-        subject if subject.unique and subject.filled >= subject.rows * _MOSTLY else next(iter([*coded, *unique]), None)
-    )
+    key = subject if subject.unique and subject in sound else next(iter(coded), None)
     for look in {subject, *([key] if key else [])}:
         if look.reading.type not in _TEXTS:
             look.as_code()
@@ -291,16 +301,18 @@ def _table_notes(table: Table) -> list[Reason]:
     return notes
 
 
-def _left_out(looks: Sequence[Look], said: Mapping[str, int], lost: Mapping[int, int]) -> list[Reason]:
-    unfilled = [(look.header or f"#{look.place + 1}", look.place in lost) for look in looks if not look.filled]
+def _left_out(looks: Sequence[Look], seen: _Seen, lost: Mapping[int, int]) -> list[Reason]:
+    unfilled = [(look.header or f"#{look.place + 1}", look.place in lost) for look in looks]
     empty = [header for header, is_lost in unfilled if not is_lost]
     uncalculated = [header for header, is_lost in unfilled if is_lost]
     notes = []
     if uncalculated:
         notes.append(Reason("draft_lost_columns", {"columns": ", ".join(uncalculated[:10])}))
-    if said:
-        count = sum(said.values())
-        notes.append(Reason("draft_totals", {"count": count, "words": ", ".join(sorted(said))}))
+    if seen.misfits:
+        notes.append(Reason("draft_misfits", {"count": seen.misfits}))
+    if seen.summaries:
+        words = ", ".join(sorted(seen.summaries))
+        notes.append(Reason("draft_totals", {"count": seen.summaries.total(), "words": words}))
     if empty:
         notes.append(Reason("draft_empty_columns", {"count": len(empty), "columns": ", ".join(empty[:10])}))
     return notes

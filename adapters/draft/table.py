@@ -21,9 +21,9 @@ MAX_COLUMNS: Final = 500
 DELIMITERS: Final = (",", ";", "\t", "|")
 # What rows begin with that are no records: sums, and what is said below a table.
 # fmt: off
+SUMS: Final = ("合计", "总计", "小计", "共计", "累计", "总和", "本页小计", "本页合计", "Total", "Sum", "Subtotal")
 SUMMARIES: Final = (
-    "合计", "总计", "小计", "共计", "累计", "总和", "本页小计", "本页合计", "Total", "Sum", "Subtotal",
-    "制表", "制表人", "制表单位", "制表日期", "填表人", "填表日期", "填报人", "填报单位", "审核", "审核人",
+    *SUMS, "制表", "制表人", "制表单位", "制表日期", "填表人", "填表日期", "填报人", "填报单位", "审核", "审核人",
     "复核", "复核人", "经办人", "负责人", "单位负责人", "备注", "说明", "注",
 )
 # fmt: on
@@ -143,7 +143,8 @@ def _header(grid: Sequence[Sequence[str]]) -> tuple[int, int]:
     """The index of the header's first row among these, and how many lines it has (0: there is none)."""
     most = max((len(_filled(row)) for row in grid), default=0)
     for index, row in enumerate(grid):
-        if len(_filled(row)) * _HALF < most or is_summary(row, SUMMARIES[:11]):
+        filled = len(_filled(row))
+        if filled * _HALF <= most > 1 or is_summary(row, SUMS) or (filled < most and _is_note(row)):
             continue
         if not _like_labels(row):
             return 0, 0
@@ -158,7 +159,7 @@ def _header(grid: Sequence[Sequence[str]]) -> tuple[int, int]:
 def _spans(upper: Sequence[str], lower: Sequence[str]) -> bool:
     """Whether a row of few texts is the upper line of a header: names of groups, not a title or a note."""
     texts = _filled(upper)
-    enough = len(texts) > 1 and _like_labels(upper) and not any(":" in text or "：" in text for text in texts)
+    enough = len(texts) > 1 and _like_labels(upper) and not _is_note(upper)
     return enough and all(not above or below for above, below in zip(upper, lower, strict=False))
 
 
@@ -179,6 +180,11 @@ def _values_begin(row: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
         for place, text in enumerate(row)
         if below
     )
+
+
+def _is_note(row: Sequence[str]) -> bool:
+    """单位：元, 填报单位：某局: said about a table, above or below it."""
+    return any(":" in text or "：" in text for text in row)
 
 
 def _filled(row: Sequence[str]) -> list[str]:
