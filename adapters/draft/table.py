@@ -33,7 +33,7 @@ _HALF: Final = 2
 # A number, a date, an id: what stands in records. 2025年, 2026年1月 may well be headers.
 _VALUE: Final = re.compile(
     r"[¥￥+-]?\d[\d,]*(?:\.\d+)?%?|\d{4}[-/.]\d{1,2}(?:[-/.]\d{1,2}.*)?|\d{4}年\d{1,2}月\d{1,2}日|\d{17}[Xx]"
-    r"|\d+(?:\.\d+)?E\+\d+|[\w.+-]+@[\w.-]+"
+    r"|\d+(?:\.\d+)?E\+\d+|[A-Za-z0-9_.+-]+@[A-Za-z0-9.-]+\.[A-Za-z]+"
 )
 _YEAR: Final = re.compile(r"\d{4}年?度?")
 

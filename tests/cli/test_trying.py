@@ -317,6 +317,7 @@ def test_masks_follow_the_classes(tmp_path: Path, ugly: Ugly) -> None:
 
 
 @pytest.mark.whole
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("ugly", UGLY, ids=lambda ugly: ugly.name)
 def test_every_ugly_file_goes_the_whole_way(tmp_path: Path, ugly: Ugly) -> None:
     """Through site, agreement and gateway: as many records, as many dead letters, and the log holds."""
@@ -329,6 +330,8 @@ def test_every_ugly_file_goes_the_whole_way(tmp_path: Path, ugly: Ugly) -> None:
     assert ran.code == 0, ran.stderr
     answer = ran.json
     assert (answer["taken"], answer["dead_letters"], answer["released"]) == (ugly.taken, len(ugly.letters), ugly.taken)
+    fields = {one["field"]: (one["type"], one["class"], one["nullable"]) for one in answer["fields"]}
+    assert fields == ugly.fields
     found = [(one["code"], one["row"], one["column"]) for one in answer["letters"]]
     assert found == list(ugly.letters)
     assert answer["audit"]["verified"] is True
