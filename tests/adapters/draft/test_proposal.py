@@ -20,6 +20,7 @@ from tests.profiles import examples
 
 def made(folder: Path, text: str, name: str = "t.csv") -> Drafted:
     """The draft of a CSV of this text."""
+    folder.mkdir(exist_ok=True)
     (folder / name).write_text(text, "utf-8")
     return drafted(folder / name, folder / "out")
 
@@ -148,6 +149,15 @@ def test_the_class_is_never_below_what_is_recognised(tmp_path: Path) -> None:
     assert (fields["code"].security_class, fields["code"].tags, fields["code"].kind) == ("L3", ("id",), "id_number")
     assert (fields["remark"].security_class, set(fields["remark"].tags)) == ("L4", {"bank"})
     assert done.said >= {"draft_by_values_id_number", "draft_inside_bank_card", "draft_not_recognised"}
+    wrong = made(
+        tmp_path / "wrong", "\n".join(["编号,姓名", *(f"A{n},{person(n)}" for n in range(20)), ""])
+    ).draft.fields[1]
+    assert (wrong.field, wrong.kind, wrong.security_class, set(wrong.tags)) == (
+        "name",
+        "id_number",
+        "L3",
+        {"name", "id"},
+    )
     for one in done.draft.fields:
         if one.kind:
             assert CLASSES.index(one.security_class) >= CLASSES.index(KINDS[one.kind].security_class)

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapters.files import unpacking
+from adapters.files.rows import is_summary
 from adapters.files.unpacking import look_into
 from adapters.files.workbook import text_of
 from exchange.errors import Invalid
@@ -231,6 +232,23 @@ def test_totals_and_signatures_are_no_records(tmp_path: Path, form: str) -> None
     assert len(plain.rejected) == 3
 
 
+@pytest.mark.parametrize(
+    ("cells", "summary"),
+    [
+        (["合计"], True),
+        (["", " 合 计 ", "3"], True),
+        (["合计：3", ""], True),
+        (["合计:3"], True),
+        (["合计平", "3"], False),
+        (["张三", "合计"], False),
+        (["", ""], False),
+    ],
+)
+def test_what_begins_a_row_that_is_no_record(cells: list[str], summary: bool) -> None:
+    """The word alone or with a colon, in the first filled cell; not a name that begins alike."""
+    assert is_summary(cells, ["总计", "合计"]) is summary
+
+
 def test_formulas_count_as_their_value_and_lost_ones_are_faults(tmp_path: Path) -> None:
     """A calculated one gives its value; an error, or one never calculated, refuses its row, if its column is mapped."""
     cells = zip("ABCD", [*HEADER, "注"], strict=True)
@@ -379,6 +397,12 @@ def test_a_zip_bomb_is_refused_whatever_it_declares(
     assert file.stat().st_size < 10_000
     error = refused(file)
     assert (error.code, error.facts["limit"]) == ("file_unpacks_too_large", 1)
+
+
+def test_a_part_that_declares_too_much_is_not_unpacked_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its word is enough to refuse it."""
+    monkeypatch.setattr(unpacking, "MAX_UNPACKED", 8 << 20)
+    assert refused(bomb(tmp_path / "t.xlsx", 3 << 20, 1 << 30)).code == "file_unpacks_too_large"
 
 
 def test_more_parts_than_any_workbook_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
