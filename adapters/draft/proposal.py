@@ -1,21 +1,18 @@
 """The draft of a file: its fields with types, names and classes, each with its reasons, and what is left out."""
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from dataclasses import field as field_
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
 
-from adapters.draft import kinds
 from adapters.draft.columns import Look
+from adapters.draft.reasons import Reason, Seen, class_of, left_out, table_notes, type_reasons
 from adapters.draft.table import SUMMARIES, Table, look_at
 from adapters.draft.words import ascii_name, in_ten_thousands
 from adapters.files.rows import RawRow, is_summary
 from exchange.errors import Invalid
-from exchange.names import CLASSES
 
 _LONG_NUMBER: Final = re.compile("[0-9]{9}")
 _SAMPLE: Final = 2_000
@@ -25,16 +22,7 @@ _LABEL: Final = 50
 _FEN: Final = "（分）"
 # What tells no rows apart, though all of it may be different by chance.
 _NO_KEY: Final = frozenset({"name", "address", "amount", "birth_date", "sex", "serial_number"})
-_LEAST: Final = "L2"
 _TEXTS: Final = frozenset({"text", "name", "id"})
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Why something is proposed: a sentence of the catalogue (`text.draft_…`) and the facts that fill it."""
-
-    key: str
-    facts: Mapping[str, object] = field_(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -101,7 +89,7 @@ def draft_file(
         Invalid: `draft_no_file`, `draft_no_records`, `draft_too_many_columns`; what the adapter's readers raise.
     """
     table = look_at(path)
-    seen = _Seen()
+    seen = Seen()
     looks = _looked(table, seen, on_rows)
     if not any(look.filled for look in looks):
         raise Invalid("draft_no_records", where=path.name)
@@ -114,8 +102,8 @@ def draft_file(
     by_person = subject.reading.type == "id" and subject.reading.form == "person"
     subject_type = "person" if by_person else "firm" if subject.kind == "credit_code" else "record"
     notes = [
-        *_table_notes(table),
-        *_left_out([look for look in looks if look not in kept], seen, table.lost),
+        *table_notes(table),
+        *left_out([look for look in looks if look not in kept], seen, table.lost),
         Reason(f"draft_subject_{subject_type}", {"field": by_place[subject.place]}),
         Reason("draft_key" if key else "draft_no_key", {"field": by_place[key.place] if key else ""}),
     ]
@@ -134,16 +122,7 @@ def draft_file(
     )
 
 
-@dataclass
-class _Seen:
-    """What a reading of all rows counts: records, rows of another width than the header's, and of sums and remarks."""
-
-    rows: int = 0
-    misfits: int = 0
-    summaries: Counter[str] = field_(default_factory=Counter)
-
-
-def _looked(table: Table, seen: _Seen, on_rows: Callable[[int], None]) -> list[Look]:
+def _looked(table: Table, seen: Seen, on_rows: Callable[[int], None]) -> list[Look]:
     """Every column looked at, all rows read once."""
     wan = any(in_ten_thousands(title) for title in table.titles)
     looks = [Look(place, header, ten_thousands=wan) for place, header in enumerate(table.headers)]
@@ -163,7 +142,7 @@ def _looked(table: Table, seen: _Seen, on_rows: Callable[[int], None]) -> list[L
     return looks
 
 
-def _records(table: Table, seen: _Seen) -> Iterator[RawRow]:
+def _records(table: Table, seen: Seen) -> Iterator[RawRow]:
     """The rows that may be records: no sums, and as many cells as the header has."""
     width = len(table.headers)
     for row in table.records():
@@ -228,7 +207,7 @@ def shown_line(text: str, most: int) -> str:
 
 
 def _field(look: Look, name: str, table: Table, subject: Look) -> DraftField:
-    kind, security_class, tags, reasons = _class(look)
+    kind, security_class, tags, reasons = class_of(look)
     header = look.header
     known = table.headers.count(header) == 1 and header == shown_line(header, 1000) and not header.startswith("#")
     place = f"#{look.place + 1}" if table.config.header else f"{look.place + 1}"
@@ -248,71 +227,8 @@ def _field(look: Look, name: str, table: Table, subject: Look) -> DraftField:
         kind=kind,
         security_class=security_class,
         tags=tags,
-        reasons=(*reasons, *_type_reasons(look, table.lost.get(look.place, 0))),
+        reasons=(*reasons, *type_reasons(look, table.lost.get(look.place, 0))),
         filled=look.filled,
         failing=look.failing,
         examples=tuple(look.examples),
     )
-
-
-def _class(look: Look) -> tuple[str, str, tuple[str, ...], list[Reason]]:
-    """The kind, and the gravest class of all that was recognised, with the reasons; L2 where nothing was."""
-    found: list[tuple[kinds.Kind, Reason]] = []
-    if look.word and look.word.kind:
-        found.append((kinds.KINDS[look.word.kind], Reason(f"draft_by_header_{look.word.kind}")))
-    if look.kind:
-        share = round(look.share * 100)
-        found.append((kinds.KINDS[look.kind], Reason(f"draft_by_values_{look.kind}", {"share": share})))
-    for inside, count in sorted(look.inside.items()):
-        if inside != look.kind:
-            found.append((kinds.KINDS[inside], Reason(f"draft_inside_{inside}", {"count": count})))
-    if not found:
-        return "", _LEAST, (), [Reason("draft_not_recognised")]
-    gravest = max((kind for kind, _ in found), key=lambda kind: CLASSES.index(kind.security_class))
-    tags = tuple(dict.fromkeys(tag for kind, _ in found for tag in kind.tags))
-    reasons = [reason for kind, reason in found if kind is gravest or CLASSES.index(kind.security_class) > 1]
-    return gravest.name, gravest.security_class, tags, reasons or [found[0][1]]
-
-
-def _type_reasons(look: Look, lost: int) -> list[Reason]:
-    reasons = [Reason("draft_lost", {"count": lost})] if lost else []
-    if look.failing:
-        reasons.append(Reason("draft_failing", {"count": look.failing}))
-    if look.months_only and look.reading.type == "date":
-        reasons.append(Reason("draft_months_only", {"count": look.months_only}))
-    if look.ten_thousands and look.hint == "fen":
-        reasons.append(Reason("draft_ten_thousands"))
-    elif look.hint == "fen" and look.reading.type == "text":
-        reasons.append(Reason("draft_not_all_amounts"))
-    return reasons
-
-
-def _table_notes(table: Table) -> list[Reason]:
-    notes = [Reason("draft_form_xlsx" if table.form == "xlsx" else "draft_form_csv", {"encoding": table.encoding})]
-    if len(table.sheets) > 1:
-        notes.append(Reason("draft_sheets", {"sheet": table.config.sheet, "count": len(table.sheets)}))
-    if table.config.header == 0:
-        notes.append(Reason("draft_no_header"))
-    elif table.config.header_lines > 1:
-        last = table.config.header + table.config.header_lines - 1
-        notes.append(Reason("draft_header_lines", {"first": table.config.header, "last": last}))
-    elif table.config.header > 1:
-        notes.append(Reason("draft_header_below", {"line": table.config.header}))
-    return notes
-
-
-def _left_out(looks: Sequence[Look], seen: _Seen, lost: Mapping[int, int]) -> list[Reason]:
-    unfilled = [(look.header or f"#{look.place + 1}", look.place in lost) for look in looks]
-    empty = [header for header, is_lost in unfilled if not is_lost]
-    uncalculated = [header for header, is_lost in unfilled if is_lost]
-    notes = []
-    if uncalculated:
-        notes.append(Reason("draft_lost_columns", {"columns": ", ".join(uncalculated[:10])}))
-    if seen.misfits:
-        notes.append(Reason("draft_misfits", {"count": seen.misfits}))
-    if seen.summaries:
-        words = ", ".join(sorted(seen.summaries))
-        notes.append(Reason("draft_totals", {"count": seen.summaries.total(), "words": words}))
-    if empty:
-        notes.append(Reason("draft_empty_columns", {"count": len(empty), "columns": ", ".join(empty[:10])}))
-    return notes

@@ -89,7 +89,7 @@ def look_at(path: Path) -> Table:
     width = max(map(len, grid), default=0)
     if width > MAX_COLUMNS:
         raise Invalid("draft_too_many_columns", where=path.name, found=width, most=MAX_COLUMNS)
-    start, lines = _header(grid)
+    start, lines = _header(grid, [row.row for row in first])
     if not grid or start + lines >= len(grid):
         raise Invalid("draft_no_records", where=path.name)
     headers = joined(grid[start : start + lines]) if lines else [""] * _usual(grid)
@@ -139,8 +139,11 @@ def _usual(grid: Sequence[Sequence[str]]) -> int:
     return max(set(widths), key=lambda width: (widths.count(width), width))
 
 
-def _header(grid: Sequence[Sequence[str]]) -> tuple[int, int]:
-    """The index of the header's first row among these, and how many lines it has (0: there is none)."""
+def _header(grid: Sequence[Sequence[str]], numbers: Sequence[int]) -> tuple[int, int]:
+    """The index of the header's first row among these, and how many lines it has (0: there is none).
+
+    `numbers` are the rows' numbers in the file: a header's lines stand directly below each other.
+    """
     most = max((len(_filled(row)) for row in grid), default=0)
     for index, row in enumerate(grid):
         filled = len(_filled(row))
@@ -148,9 +151,10 @@ def _header(grid: Sequence[Sequence[str]]) -> tuple[int, int]:
             continue
         if not _like_labels(row):
             return 0, 0
-        if index and _spans(grid[index - 1], row):
+        if index and numbers[index - 1] + 1 == numbers[index] and _spans(grid[index - 1], row):
             return index - 1, 2
-        if index + 1 < len(grid) and _continues(row, grid[index + 1], grid[index + 2 :]):
+        below = index + 1 < len(grid) and numbers[index] + 1 == numbers[index + 1]
+        if below and _continues(row, grid[index + 1], grid[index + 2 :]):
             return index, 2
         return index, 1
     return 0, 0

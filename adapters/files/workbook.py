@@ -48,6 +48,7 @@ class Workbook:
         # The library gives all rows from the first on, but columns only from the first that is used.
         self._left = found.start[1] if found.start else 0
         self._rows = enumerate(found.iter_rows(), 1)
+        self._merged = found.merged_cell_ranges or []
         self._mapped: set[int] | None = None
 
     def close(self) -> None:
@@ -75,6 +76,7 @@ class Workbook:
                 raise Invalid("file_header_missing", where=self._file, line=config.header)
             headers = found_headers(config, lines, f"{self._file}:{config.header}")
         self._mapped = set(headers.positions.values())
+        self._note_merged(config.header + config.header_lines - 1 if config.header else 0)
         return headers
 
     def rows(self, width: int) -> Iterator[RawRow]:
@@ -131,6 +133,13 @@ class Workbook:
             note = "formulas, taken with their last calculated value | 个公式，按最近一次计算结果取值"
             notes.append(f"{self._file}: {formulas} {note}")
         return notes
+
+    def _note_merged(self, above: int) -> None:
+        """Cells that were merged over several rows below the header: which rows they mean is for people to say."""
+        over = sum(first[0] >= above and last[0] > first[0] for first, last in self._merged)
+        if over:
+            note = "cells merged over several rows: only the first row has the value | 处跨行合并的单元格，仅首行有值"
+            self.notes.append(f"{self._file}: {over} {note}")
 
     def _read(self, name: str) -> "CalamineSheet":
         with _damage(self._file):

@@ -94,7 +94,15 @@ def letters(trial: "Trial", language: Language) -> Iterator[tuple[int, str, str,
     """Each row that was left out: its number in the file, the column, why, and the cell's shape."""
     for one in trial.letters:
         why = describe(Invalid(one["code"]), language)[0] if one["code"] in _plainly_said() else one["code"]
-        yield one["row"], one["column"] or "-", why, ", ".join(one["shape"].values())
+        yield one["row"], _cell(trial, one["column"], one["row"]), why, ", ".join(one["shape"].values())
+
+
+def _cell(trial: "Trial", column: str, row: int) -> str:
+    """A column by its header or field; in a workbook also as a spreadsheet names the cell: C7 金额."""
+    named = {name: one for one in trial.draft.fields for name in (one.key, one.field)}
+    if column in named and trial.draft.table.form == "xlsx":
+        return f"{place(trial, named[column])}{row} {named[column].header}"
+    return column or "-"
 
 
 def _plainly_said() -> set[str]:

@@ -241,6 +241,7 @@ def test_the_answer_as_json_and_nothing_left_behind(tmp_path: Path, nowhere: Pat
     assert answer["consumer"] == [{"name": "张*", "id_number": MASKED["id_number"]}]
     assert answer["audit"]["included"] is answer["audit"]["verified"] is True
     assert PEOPLE[1] not in ran.stdout
+    assert "3   B3 身份证号  " in attempt(str(file)).stdout
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,8 @@ def test_whatever_the_table_the_draft_loads_and_all_rows_are_accounted_for(
         (["张三,3", "李四,4"], (0, 1)),
         (["姓名,2025年,2026年1月", "张三,1,2"], (1, 1)),
         (["", "姓名,年龄", "张三,3"], (2, 1)),
+        (["人员,,待遇", "", "姓名,年龄,金额", "张三,3,1"], (1, 1)),
+        (["甲,,乙,,,", "", "姓名,年龄,金额,a,b,c", "张三,3,1,2,3,4"], (3, 1)),
     ],
 )
 def test_the_header_is_found(tmp_path: Path, lines: list[str], header: tuple[int, int]) -> None:

@@ -215,6 +215,17 @@ def test_headers_further_down_of_two_lines_and_by_place(tmp_path: Path) -> None:
     assert [value["name"] for value in run_book(file, numbered).values.values()] == ["张三"]
 
 
+def test_cells_merged_over_several_records_are_said(tmp_path: Path) -> None:
+    """Only the first row has the value, as in a CSV of the same sheet; merged cells of a header are no matter."""
+    rows: list[list[Any]] = [["表", None, None], HEADER, [ID, "张三", 1], [OTHER, None, 2], [ID, "李四", 3]]
+    document = PERSONS | {"header": 2}
+    found = run_book(book(tmp_path / "t.xlsx", rows, merged=["A1:C1", "B3:B4"]), document)
+    assert [value["name"] for value in found.values.values()] == ["张三", None, "李四"]
+    assert [note for note in found.notes if "合并" in note] == [
+        "t.xlsx: 1 cells merged over several rows: only the first row has the value | 处跨行合并的单元格，仅首行有值"
+    ]
+
+
 @pytest.mark.parametrize("form", ["csv", "xlsx"])
 def test_totals_and_signatures_are_no_records(tmp_path: Path, form: str) -> None:
     """A row that begins with one of the words of `skip` is left out and counted; a name that begins so is not."""
