@@ -44,8 +44,8 @@ TEXT: Final = Reading("text")
 class Look:
     """One column, looked at cell by cell: first a sample (`begin`), then every cell (`take`), then `end`."""
 
-    def __init__(self, place: int, header: str, *, ten_thousands: bool = False) -> None:
-        self.place, self.header = place, header
+    def __init__(self, place: int, header: str, label: str, *, ten_thousands: bool = False) -> None:
+        self.place, self.header, self.label = place, header, label
         self.word: Word | None = meaning(header)
         self.ten_thousands = ten_thousands or in_ten_thousands(header)
         self.reading = TEXT

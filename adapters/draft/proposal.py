@@ -10,7 +10,7 @@ from typing import Any, Final
 from adapters.draft.columns import Look
 from adapters.draft.reasons import Reason, Seen, class_of, left_out, table_notes, type_reasons
 from adapters.draft.table import SUMMARIES, Table, look_at
-from adapters.draft.words import ascii_name, in_ten_thousands
+from adapters.draft.words import ascii_name, in_ten_thousands, name_of
 from adapters.files.rows import RawRow, is_summary
 from exchange.errors import Invalid
 
@@ -20,6 +20,7 @@ _TOLD: Final = 1_000
 _MOSTLY: Final = 0.9
 _LABEL: Final = 50
 _FEN: Final = "（分）"
+_YUAN: Final = re.compile("[（(]元[）)]$")
 # What tells no rows apart, though all of it may be different by chance.
 _NO_KEY: Final = frozenset({"name", "address", "amount", "birth_date", "sex", "serial_number"})
 _TEXTS: Final = frozenset({"text", "name", "id"})
@@ -55,7 +56,7 @@ class DraftField:
     def label_zh(self) -> str:
         """The header as the file has it, in one line; what the contract calls the field."""
         label = shown_line(self.header, _LABEL - len(_FEN)) or f"第{self.column}列"
-        return label + _FEN if self.type == "fen" else label
+        return _YUAN.sub("", label) + _FEN if self.type == "fen" else label
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,8 @@ def draft_file(
 def _looked(table: Table, seen: Seen, on_rows: Callable[[int], None]) -> list[Look]:
     """Every column looked at, all rows read once."""
     wan = any(in_ten_thousands(title) for title in table.titles)
-    looks = [Look(place, header, ten_thousands=wan) for place, header in enumerate(table.headers)]
+    named = zip(table.headers, table.labels, strict=True)
+    looks = [Look(place, header, label, ten_thousands=wan) for place, (header, label) in enumerate(named)]
     records = _records(table, seen)
     sample = list(islice(records, _SAMPLE))
     for look in looks:
@@ -191,7 +193,8 @@ def _named(looks: Sequence[Look]) -> list[str]:
     """A field's name for each column: by its header's words, else its own ASCII, else its place; each once."""
     names: list[str] = []
     for look in looks:
-        name = look.word.field if look.word else ascii_name(look.header) or f"column_{look.place + 1}"
+        word = name_of(look.word, look.kind)
+        name = word.field if word else ascii_name(look.label) or f"column_{look.place + 1}"
         name = f"{name}_fen" if look.reading.type == "fen" else name
         wanted, number = name, 2
         while name in names:
@@ -211,14 +214,13 @@ def _field(look: Look, name: str, table: Table, subject: Look) -> DraftField:
     header = look.header
     known = table.headers.count(header) == 1 and header == shown_line(header, 1000) and not header.startswith("#")
     place = f"#{look.place + 1}" if table.config.header else f"{look.place + 1}"
-    reading = look.reading
+    reading, word = look.reading, name_of(look.word, look.kind)
     return DraftField(
         column=look.place + 1,
-        header=header,
+        header=look.label,
         key=header if header and known and table.config.header else place,
         field=name,
-        label_en=(look.word.label_en if look.word else name.replace("_", " "))
-        + (" in fen" if reading.type == "fen" else ""),
+        label_en=(word.label_en if word else name.replace("_", " ")) + (" in fen" if reading.type == "fen" else ""),
         type=reading.type,
         form=reading.form,
         values=reading.values,

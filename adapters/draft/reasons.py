@@ -34,11 +34,11 @@ class Seen:
 def class_of(look: Look) -> tuple[str, str, tuple[str, ...], list[Reason]]:
     """The kind, and the gravest class of all that was recognised, with the reasons; L2 where nothing was."""
     found: list[tuple[kinds.Kind, Reason]] = []
-    if look.word and look.word.kind:
-        found.append((kinds.KINDS[look.word.kind], Reason(f"draft_by_header_{look.word.kind}")))
     if look.kind:
         share = round(look.share * 100)
         found.append((kinds.KINDS[look.kind], Reason(f"draft_by_values_{look.kind}", {"share": share})))
+    if look.word and look.word.kind:
+        found.append((kinds.KINDS[look.word.kind], Reason(f"draft_by_header_{look.word.kind}")))
     for inside, count in sorted(look.inside.items()):
         if inside != look.kind:
             found.append((kinds.KINDS[inside], Reason(f"draft_inside_{inside}", {"count": count})))

@@ -40,7 +40,8 @@ _YEAR: Final = re.compile(r"\d{4}年?度?")
 
 @dataclass(frozen=True)
 class Table:
-    """A file's table: `headers` has one text for each column (empty: none), `shown` the same as people wrote it.
+    """A file's table: `headers` has one text without white space for each column (empty: none), `labels` the same as
+    people wrote it.
 
     `header` is the line of the header (0: the file has none) and `header_lines` how many it has; `titles` are the
     texts above it. `lost` counts, by column from 0, the cells of a workbook whose value is not to be had (an error, a
@@ -53,6 +54,7 @@ class Table:
     encoding: str
     titles: tuple[str, ...]
     headers: tuple[str, ...]
+    labels: tuple[str, ...]
     sheets: tuple[str, ...] = ()
     lost: Mapping[int, int] = field(default_factory=dict)
 
@@ -100,6 +102,7 @@ def look_at(path: Path) -> Table:
         encoding.removesuffix("-sig").upper(),
         tuple(" ".join(filled) for row in grid[:start] if (filled := _filled(row))) if lines else (),
         tuple(headers),
+        tuple(_labels(headers, grid[start] if lines == 1 else ())),
         sheets,
         lost,
     )
@@ -158,6 +161,13 @@ def _header(grid: Sequence[Sequence[str]], numbers: Sequence[int]) -> tuple[int,
             return index, 2
         return index, 1
     return 0, 0
+
+
+def _labels(headers: Sequence[str], line: Sequence[str]) -> Iterator[str]:
+    """Spaces part words in a header of Latin letters; between Han they are only there to fill the cell."""
+    for place, header in enumerate(headers):
+        written = " ".join(line[place].split()) if place < len(line) else ""
+        yield written if written.isascii() and written else header
 
 
 def _spans(upper: Sequence[str], lower: Sequence[str]) -> bool:

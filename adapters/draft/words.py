@@ -77,7 +77,7 @@ _WORDS: Final = (
     _word("余额|balance", "balance", "balance", "amount", "fen"),
     _word("补助|补贴|津贴|救助金|待遇|发放额|低保金|benefit", "benefit", "benefit", "amount", "fen"),
     _word("金额|款额|总额|费用|缴费|支出|应发|实发|amount|[（(]元[）)]|元$", "amount", "amount", "amount", "fen"),
-    _word("月份|年月$|^月$|所属期|费款期|month", "month", "month", "", "month"),
+    _word("月份|年月$|^月$|(?<![0-9一二三四五六七八九十])月$|所属期|费款期|month", "month", "month", "", "month"),
     _word("开始日期|起始日期|起始时间|生效", "valid_from", "from", "", "date"),
     _word("结束日期|截止日期|终止日期|失效", "valid_until", "until", "", "date"),
     _word("(申请|受理|登记)(日期|时间)", "applied_on", "date of application", "", "date"),
@@ -85,7 +85,8 @@ _WORDS: Final = (
     _word("日期|时间|年月日|date", "date", "date", "", "date"),
     _word("年度|年份|^年$|year", "year", "year", "", "int"),
     _word("^序号$|^编?序$|^no\\.?$|^行号$", "serial_number", "running number", "serial_number", "int"),
-    _word("(证|票据|凭证|发票)(件)?(号|编号|号码)", "document_number", "document number", "other_id", "code"),
+    _word("(票据|凭证|发票|收据)(编?号|号码)", "receipt_number", "receipt number", "", "code"),
+    _word("证件?(编?号|号码)", "document_number", "document number", "other_id", "code"),
     _word("编号|编码|代码|流水号|单号|^号码$|^id$|code$|number$", "code", "code", "", "code"),
     _word("与户主关系|关系", "relation", "relation"),
     _word("状态|status", "status", "status"),
@@ -118,3 +119,24 @@ def ascii_name(text: str) -> str:
     """A name of a-z, 0-9 and _ out of an ASCII text, or an empty string; never one with a long number in it."""
     plain = _ASCII.sub("_", text.lower()).strip("_")[:_LONGEST].strip("_") if text.isascii() else ""
     return plain if plain[:1].isalpha() and not _LONG_NUMBER.search(plain) else ""
+
+
+_OF_KINDS: Final = {
+    word.kind: word
+    for word in (
+        Word("id_number", "citizen id number", "id_number"),
+        Word("phone", "telephone", "phone"),
+        Word("bank_account", "bank account", "bank_card"),
+        Word("email", "mail address", "email"),
+        Word("plate", "vehicle plate", "plate"),
+        Word("credit_code", "unified social credit code", "credit_code"),
+        Word("address", "address", "address"),
+        Word("name", "name", "name"),
+    )
+}
+
+
+def name_of(word: Word | None, kind: str) -> Word | None:
+    """What to call a column: by its header; where that says nothing, or only of some document, by what it holds."""
+    vague = word is None or word.kind == "other_id"
+    return _OF_KINDS.get(kind, word) if vague else word

@@ -186,9 +186,15 @@ def test_the_class_is_never_below_what_is_recognised(tmp_path: Path) -> None:
         ("代码", ["20200101", "20200102"], ("code_2", "id", "L2")),
         ("月份", ["2026-01", "二〇二六年一月"], ("month", "month", "L2")),
         ("邮编", ["425600", "425601"], ("column_2", "int", "L2")),
-        ("经办", ["张三", "李四"], ("column_2", "name", "L2")),
+        ("经办", ["张三", "李四"], ("name", "name", "L2")),
+        ("领款人证件号", [person(1), person(2)], ("id_number", "id", "L3")),
+        ("票据号码", ["NY1", "NY2"], ("receipt_number", "id", "L2")),
+        ("最近发放月", ["2026-01", "2026-02"], ("month", "month", "L2")),
+        ("1月", ["3", "4"], ("column_2", "int", "L2")),
+        ("单价（元）", ["3", "4.5"], ("price_fen", "fen", "L3")),
         ("Contact E-mail", ["a@b.test", "c@d.test"], ("email", "text", "L3")),
-        ("Project", ["x", "y"], ("project", "text", "L2")),
+        ("Project No", ["x", "y"], ("project_no", "text", "L2")),
+        ("经 办 处", ["x", "y"], ("column_2", "text", "L2")),
     ],
 )
 def test_what_a_column_is_read_as(tmp_path: Path, header: str, values: list[str], field: tuple[str, str, str]) -> None:
@@ -198,6 +204,8 @@ def test_what_a_column_is_read_as(tmp_path: Path, header: str, values: list[str]
     one = done.draft.fields[1]
     assert (one.field, one.type, one.security_class) == field
     assert (len(done.values), done.letters) == (len(values), [])
+    label = header if header.isascii() else header.replace(" ", "")
+    assert one.label_zh == (label.replace("（元）", "") + "（分）" if one.type == "fen" else label)
 
 
 @pytest.mark.parametrize(
