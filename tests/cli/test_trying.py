@@ -180,6 +180,7 @@ def test_the_page_shows_the_same_and_does_nothing(saved: Saved) -> None:
     assert (saved.folder / "trial.html").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.whole
 def test_the_page_speaks_english_too(saved: Saved, tmp_path: Path, nowhere: Path) -> None:
     """By the language of the command; without `--save` it lies only where it was asked for."""
     assert nowhere.is_dir()

@@ -46,7 +46,7 @@ _CELL = _TEXT | st.sampled_from(
 )
 
 
-@settings(max_examples=examples(20), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(15), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.integers(1, 5).flatmap(lambda width: st.lists(st.lists(_CELL, min_size=width, max_size=width), max_size=7))
 )
@@ -257,7 +257,7 @@ def test_the_sheet_is_named_where_there_are_several(tmp_path: Path) -> None:
     assert len(done.values) == 2
 
 
-@settings(max_examples=examples(20))
+@settings(max_examples=examples(10))
 @given(cell=st.text(string.printable, min_size=1, max_size=30))
 def test_quoting_survives_any_header(tmp_path_factory: pytest.TempPathFactory, cell: str) -> None:
     """Quotation marks, backslashes, hashes, braces in a header: YAML, JSON and TOML are well formed, rows get in."""

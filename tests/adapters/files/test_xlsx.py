@@ -66,7 +66,7 @@ _CELLS = st.text(
 ) | st.sampled_from([ID, OTHER, "4.31E+17", "12.50", "-3", "1,234.5", "=1+1", "", "#N/A"])
 
 
-@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(15), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(st.tuples(_CELLS, _CELLS, _CELLS), max_size=6))
 def test_the_same_texts_give_the_same_in_both_forms(tmp_path: Path, rows: list[tuple[str, ...]]) -> None:
     """Against the reader of CSV: the same values, the same faults in the same rows and columns."""
@@ -348,7 +348,7 @@ def test_an_archive_that_is_no_workbook_and_one_that_is_cut_off(tmp_path: Path) 
         look_into(tmp_path / "none.xlsx")
 
 
-@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255))
 def test_a_changed_byte_never_ends_in_anything_but_rows_or_an_error(tmp_path: Path, place: float, byte: int) -> None:
     """Whatever is damaged in the archive: rows as they are, or one clear error."""
