@@ -9,9 +9,10 @@ from typing import Any
 
 from adapters.files import cells
 from adapters.files.config import FilesConfig
-from adapters.files.csvfile import CsvFile
+from adapters.files.forms import open_file
 from adapters.files.ledger import Ledger, open_ledger
 from adapters.files.mapping import Item, Mapper
+from adapters.files.rows import RawRow, is_summary
 from exchange.source import Place, Rejected, SourceBatch
 
 
@@ -84,17 +85,27 @@ class FilesAdapter:
 
     def _items(self, ledger: Ledger, counts: Counter[str], notes: list[str]) -> Iterator[Item]:
         for path in self._files:
-            with closing(CsvFile(path, self._config)) as file:
+            with closing(open_file(path, self._config)) as file:
                 headers = file.headers()
                 mapper = Mapper(self._config, headers, ledger.salt, counts)
                 if headers.unmapped:
                     notes.append(f"{path.name}: columns without a field | 未映射的列: {', '.join(headers.unmapped)}")
-                yield from map(mapper.item, file.rows(headers.width))
+                yield from map(mapper.item, self._records(file.rows(headers.width), counts))
                 notes.extend(file.notes)
+
+    def _records(self, rows: Iterator[RawRow], counts: Counter[str]) -> Iterator[RawRow]:
+        words = self._config.skip
+        for row in rows:
+            if words and is_summary(row.cells, words):
+                counts["skipped"] += 1
+            else:
+                yield row
 
     def _note_counts(self, counts: Counter[str]) -> None:
         if wrong := counts[cells.WRONG_CHECK]:
             self._notes.append(f"ids with a wrong check digit, taken as they are | 校验码不符（照收）: {wrong}")
+        if skipped := counts["skipped"]:
+            self._notes.append(f"rows of totals and remarks, left out | 合计、说明等非记录行，未取: {skipped}")
         if known := counts["known"]:
             self._notes.append(f"rows refused before and still there | 此前已拒收且仍未改正的行: {known}")
 

@@ -7,9 +7,9 @@ code of what is wrong; the caller knows the place. No error holds the text.
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 from adapters.files import identifiers
@@ -29,6 +29,18 @@ _MONTH: Final = re.compile(r"([0-9]{4})(?:[-/.]([0-9]{1,2})|年([0-9]{1,2})月|(
 _TIMESTAMP: Final = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?)(Z|[+-][0-9]{2}:[0-9]{2})?"
 )
+_HAN_DIGITS: Final = {
+    **{digit: value for value, digit in enumerate("〇一二三四五六七八九")},
+    **dict.fromkeys("零○", 0),
+}
+_HAN_NUMBER: Final = "([一二三]?十[一二三四五六七八九]?|[一二三四五六七八九])"
+_HAN: Final = re.compile(f"([〇零○一二三四五六七八九]{{4}})年{_HAN_NUMBER}月(?:{_HAN_NUMBER}[日号])?")
+# Five digits: 1927 to 2173. Excel counts 1900-02-29, which never was, so its first day is behind 1899-12-30.
+_SERIALS: Final = {
+    "serial": (re.compile("[1-9][0-9]{4}"), date(1899, 12, 30)),
+    "serial_1904": (re.compile("[1-9][0-9]{4}"), date(1904, 1, 1)),
+}
+_MIDNIGHT: Final = re.compile(r"(.{6,11}?)[ T]0?0:00(?::00(?:\.0+)?)?")
 _TRUTH: Final[Mapping[str, bool]] = {
     **dict.fromkeys(("是", "true", "1", "Y"), True),
     **dict.fromkeys(("否", "false", "0", "N"), False),
@@ -54,7 +66,7 @@ def converter(column: Column, counts: Counter[str]) -> Converter:
         "date": day,
         "month": month,
     }
-    return plain[column.type]
+    return _respelling(plain[column.type], column) if column.also else plain[column.type]
 
 
 def text(cell: str) -> str:
@@ -102,6 +114,40 @@ def month(cell: str) -> str:
     if found and found[1] != "0000" and 1 <= (number := int(found[2] or found[3] or found[4])) <= 12:
         return f"{found[1]}-{number:02}"
     raise Invalid("cell_date_malformed")
+
+
+def _respelling(convert: Converter, column: Column) -> Converter:
+    """Takes the other spellings too that the configuration names for a date or month."""
+    also, months = column.also, column.type == "month"
+
+    def converted(cell: str) -> Any:  # noqa: ANN401  what the type gives
+        plain = _respelled(cell.strip(), also)
+        if months and (plain != cell.strip() or "day" in also):
+            with suppress(Invalid):
+                plain = day(plain).isoformat()[:7]
+        return convert(plain)
+
+    return converted
+
+
+def _respelled(cell: str, also: Collection[str]) -> str:
+    """The same date in a usual spelling; the text itself when it is in none of these."""
+    for name, (form, first) in _SERIALS.items():
+        if name in also and form.fullmatch(cell):
+            return (first + timedelta(days=int(cell))).isoformat()
+    if "midnight" in also and (found := _MIDNIGHT.fullmatch(cell)):
+        return found[1]
+    if "han" in also and (found := _HAN.fullmatch(cell)):
+        year = "".join(str(_HAN_DIGITS[digit]) for digit in found[1])
+        rest = f"{_han(found[3])}日" if found[3] else ""
+        return f"{year}年{_han(found[2])}月{rest}"
+    return cell
+
+
+def _han(number: str) -> int:
+    """一 … 三十一; what is no day or month of a calendar is found out afterwards."""
+    tens, ten, ones = number.rpartition("十")
+    return (_HAN_DIGITS.get(tens, 1) * 10 if ten else 0) + _HAN_DIGITS.get(ones, 0)
 
 
 def _person(counts: Counter[str]) -> Converter:

@@ -2,10 +2,13 @@ r"""What a source's files look like: one TOML file in the site's `adapters/` fol
 
 source = "ny.gongan/hukou"        # the name of this source; with a sequence, an event id
 dataset = "ps.hukou_person"
-format = "csv"
-encoding = "guess"                # guess | utf-8 | gb18030
-delimiter = ","                   # one of , ; | and the tab ("\t")
+format = "guess"                  # guess (by the file's first bytes) | csv | xlsx
+encoding = "guess"                # guess | utf-8 | gb18030 (of csv)
+delimiter = ","                   # one of , ; | and the tab ("\t") (of csv)
+sheet = ""                        # the sheet's name; "": the first visible one (of xlsx)
 header = 1                        # the line that holds the headers; 0: none, columns are named "1", "2", …
+header_lines = 1                  # lines of the header: a text above several columns goes before each of theirs
+skip = ["合计", "制表人"]         # rows that begin with such a text (alone, or with a colon behind it) are no records
 key = ["person_id"]               # the fields that identify a row; without it a row's place does
 nulls = ["", "无"]                # texts that mean: no value
 absent = ["photo_ref"]            # fields that this source never fills: always null
@@ -14,10 +17,13 @@ lost_ledger = "refuse"            # refuse | send_again: what to do when the led
 [constants]
 region = "431126"                 # a field with one value in every record
 
-[columns]                         # header = field and type
+[columns]                         # header = field and type; "#3" is the third column, whatever its header
 "公民身份号码" = { field = "person_id", type = "id" }
 "户号" = { field = "household_id", type = "id", form = "code" }
 "性别" = { field = "sex", type = "enum", values = { "男" = "MALE", "女" = "FEMALE" } }
+"出生日期" = { field = "birth_date", type = "date", also = ["serial"] }   # spellings taken besides the usual ones
+# for dates and months: serial (46025, a spreadsheet's day since 1899-12-30), serial_1904 (of one counting from 1904),
+# han (二〇二六年一月三日), midnight (2026-01-03 00:00:00); for months also day (2026-01-03 for its month)
 "共同生活成员" = { field = "members", type = "list", separator = ";", within = ":", parts = [
     { field = "person_id", type = "id" }, { field = "relation", type = "text" } ] }
 """
@@ -55,7 +61,10 @@ _TOP: Final = (
     "format",
     "encoding",
     "delimiter",
+    "sheet",
     "header",
+    "header_lines",
+    "skip",
     "key",
     "nulls",
     "absent",
@@ -67,9 +76,16 @@ _OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "id": ("form",),
     "enum": ("values",),
     "bool": ("values",),
+    "date": ("also",),
+    "month": ("also",),
     "timestamp": ("zone",),
     "list": ("separator", "within", "parts"),
 }
+ALSO: Final[Mapping[str, tuple[str, ...]]] = {
+    "date": ("serial", "serial_1904", "han", "midnight"),
+    "month": ("serial", "serial_1904", "han", "midnight", "day"),
+}
+MAX_HEADER_LINES: Final = 5
 _NUMBER: Final = re.compile("[1-9][0-9]{0,3}")
 _FIELD: Final = re.compile(r"[a-z][a-z0-9_]{0,99}")
 _BLANK: Final = re.compile(r"[\s\u200b\ufeff]+")
@@ -89,6 +105,7 @@ class Column:
     separator: str = ";"
     within: str = ":"
     parts: tuple["Column", ...] = ()
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,10 +115,13 @@ class FilesConfig:
     source: str
     dataset: str
     columns: tuple[Column, ...]
-    format: str = "csv"
+    format: str = "guess"
     encoding: str = "guess"
     delimiter: str = ","
+    sheet: str = ""
     header: int = 1
+    header_lines: int = 1
+    skip: tuple[str, ...] = ()
     key: tuple[str, ...] = ()
     nulls: frozenset[str] = frozenset({""})
     absent: tuple[str, ...] = ()
@@ -144,10 +164,13 @@ def parse_config(document: Mapping[str, Any], *, where: str) -> FilesConfig:
         source=source,
         dataset=dataset,
         columns=columns,
-        format=strict.one_of(document, "format", ("csv",), where),
+        format=strict.one_of(document, "format", ("guess", "csv", "xlsx"), where),
         encoding=strict.one_of(document, "encoding", ("guess", "utf-8", "gb18030"), where),
         delimiter=strict.one_of(document, "delimiter", (",", ";", "\t", "|"), where),
-        header=_header(document, where),
+        sheet=_sheet(document, where),
+        header=strict.whole(document, "header", 1, range(1001), where),
+        header_lines=strict.whole(document, "header_lines", 1, range(1, MAX_HEADER_LINES + 1), where),
+        skip=strict.texts(document, "skip", where),
         key=strict.texts(document, "key", where),
         nulls=frozenset(strict.texts(document, "nulls", where)) if "nulls" in document else frozenset({""}),
         absent=strict.texts(document, "absent", where),
@@ -199,6 +222,7 @@ def _column(header: str, entry: object, where: str, *, types: Iterable[str] = TY
         separator=strict.character(entry, "separator", ";", where),
         within=strict.character(entry, "within", ":", where),
         parts=_parts(header, entry, where) if kind == "list" else (),
+        also=_also(kind, entry, where),
     )
 
 
@@ -240,8 +264,15 @@ def _field(name: object, where: str) -> str:
     raise strict.wrong(where, "a field's name: a-z, 0-9 and _")
 
 
-def _header(document: Mapping[str, Any], where: str) -> int:
-    header = document.get("header", 1)
-    if isinstance(header, bool) or not isinstance(header, int) or not 0 <= header <= 1000:
-        raise strict.wrong(f"{where}: header", "a line number from 0 (no header) to 1000")
-    return header
+def _also(kind: str, entry: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    also, known = strict.texts(entry, "also", where), ALSO.get(kind, ())
+    if not set(also) <= set(known):
+        raise strict.wrong(f"{where}.also", "some of " + ", ".join(known))
+    return also
+
+
+def _sheet(document: Mapping[str, Any], where: str) -> str:
+    sheet = document.get("sheet", "")
+    if isinstance(sheet, str):
+        return sheet
+    raise strict.wrong(f"{where}: sheet", "a sheet's name")

@@ -5,21 +5,17 @@ otherwise hide every row after it in one cell, or let the text of one cell pass 
 """
 
 import csv
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, TextIO
 
-from adapters.files.config import FilesConfig, plain_header
+from adapters.files.config import FilesConfig
 from adapters.files.encoding import encoding_of
-from adapters.files.rows import Headers, RawRow
+from adapters.files.headers import found_headers, numbered_headers
+from adapters.files.rows import MAX_CELL, SUSPECT, Headers, RawRow, suspect
 from exchange.errors import Invalid
 
-MAX_CELL: Final = 1 << 20
 MAX_ROW: Final = 4 << 20
-# Control characters no text has, and the surrogates that stand for bytes which are not of the encoding.
-_SUSPECT: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 class CsvFile:
@@ -47,22 +43,16 @@ class CsvFile:
             Invalid: `file_header_missing`, `file_column_missing`, `file_column_repeated`, `file_encoding`,
                 `file_quotes_open`, `file_row_too_long`.
         """
-        wanted = {plain_header(column.header): column.header for column in self._config.columns}
         if self._config.header == 0:
-            return self._numbered()
+            return numbered_headers(self._config)
         for _ in range(self._config.header - 1):
             if next(self._lines, None) is None:
                 raise Invalid("file_header_missing", where=self._file, line=self._config.header)
         where = f"{self._file}:{self._lines.count + 1}"
-        found = [plain_header(cell) for cell in self._header_cells(where)]
-        positions: dict[str, int] = {}
-        for plain, header in wanted.items():
-            if plain not in found:
-                raise Invalid("file_column_missing", where=where, column=header)
-            if found.count(plain) > 1:
-                raise Invalid("file_column_repeated", where=where, column=header)
-            positions[header] = found.index(plain)
-        return Headers(positions, len(found), tuple(cell for cell in found if cell and cell not in wanted))
+        lines = [self._header_cells(where) for _ in range(self._config.header_lines)]
+        if not any(map(any, lines)):
+            raise Invalid("file_header_missing", where=self._file, line=self._config.header)
+        return found_headers(self._config, lines, where)
 
     def rows(self, width: int) -> Iterator[RawRow]:
         """The records below the header, empty ones left out; each has `width` cells or a fault.
@@ -87,16 +77,12 @@ class CsvFile:
             if len(cells) != width:
                 yield RawRow(file, start, number, cells, Invalid("row_width"))
             elif lines.suspect:
-                yield _suspect(RawRow(file, start, number, cells))
+                yield suspect(RawRow(file, start, number, cells))
             else:
                 yield RawRow(file, start, number, cells)
         if not lines.last.endswith(("\n", "\r")):
             note = "the last line has no line end: is the file complete? | 最后一行没有换行：文件是否完整？"
             self.notes.append(f"{file}: {note}")
-
-    def _numbered(self) -> Headers:
-        positions = {column.header: int(column.header) - 1 for column in self._config.columns}
-        return Headers(positions, max(positions.values()) + 1)
 
     def _header_cells(self, where: str) -> list[str]:
         self._lines.begin()
@@ -106,8 +92,6 @@ class CsvFile:
             raise Invalid("file_quotes_open", where=where) from error
         if self._lines.suspect:
             raise Invalid("file_encoding", where=where, encoding=self._config.encoding)
-        if not any(cells):
-            raise Invalid("file_header_missing", where=self._file, line=self._config.header)
         return cells
 
     def _fault(self, error: csv.Error, start: int) -> Invalid:
@@ -153,7 +137,7 @@ class _Lines:
             raise Invalid("file_row_too_long", where=f"{self._file}:{self._start}", limit=MAX_ROW)
         if self.count == 1:
             line = line.removeprefix("\ufeff")
-        if _SUSPECT.search(line):
+        if SUSPECT.search(line):
             self.suspect = True
         self.last = line
         return line
@@ -164,11 +148,3 @@ def _open(path: Path, codec: str) -> TextIO:
         return path.open(encoding=codec, errors="surrogateescape", newline="")
     except OSError as error:
         raise Invalid("source_unreadable", where=path.name, detail=type(error).__name__) from error
-
-
-def _suspect(row: RawRow) -> RawRow:
-    for position, cell in enumerate(row.cells):
-        if _SUSPECT.search(cell):
-            fault = "cell_undecodable" if _SURROGATE.search(cell) else "cell_control_character"
-            return RawRow(row.file, row.row, row.number, row.cells, Invalid(fault), position)
-    return row

@@ -13,7 +13,21 @@ from exchange.errors import Invalid
 _CHUNK: Final = 1 << 20
 _UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _GB18030_BOM: Final = "\ufeff".encode("gb18030")
-_WORKBOOKS: Final = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
+_ZIP: Final = b"PK\x03\x04"
+_OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+
+
+def is_workbook(path: Path) -> bool:
+    """Whether the file begins as workbooks do, of today (a zip archive) or of before 2007.
+
+    Raises:
+        Invalid: `source_unreadable`.
+    """
+    try:
+        with path.open("rb") as stream:
+            return stream.read(8).startswith((_ZIP, _OLE))
+    except OSError as error:
+        raise Invalid("source_unreadable", where=path.name, detail=type(error).__name__) from error
 
 
 def encoding_of(path: Path, setting: str) -> tuple[str, str]:
@@ -40,7 +54,7 @@ def _refuse(head: bytes, where: str) -> None:
         raise Invalid("file_empty", where=where)
     if head.startswith(_UTF16) or head.count(0) * 4 > len(head):
         raise Invalid("file_utf16", where=where)
-    if head.startswith(_WORKBOOKS):
+    if head.startswith((_ZIP, _OLE)):
         raise Invalid("file_not_csv", where=where)
 
 

@@ -25,6 +25,14 @@ def character(entry: Mapping[str, Any], key: str, default: str, where: str) -> s
     raise wrong(f"{where}.{key}", "one character")
 
 
+def whole(table: Mapping[str, Any], key: str, default: int, allowed: range, where: str) -> int:
+    """A whole number within these bounds."""
+    number = table.get(key, default)
+    if isinstance(number, int) and not isinstance(number, bool) and number in allowed:
+        return number
+    raise wrong(f"{where}: {key}", f"a whole number from {allowed[0]} to {allowed[-1]}")
+
+
 def one_of(table: Mapping[str, Any], key: str, allowed: tuple[str, ...], where: str, *, required: bool = False) -> str:
     """One of the values allowed; the first of them where the key is missing, unless `required`."""
     value = table.get(key, None if required else allowed[0])

@@ -16,13 +16,14 @@ from exchange.cli import (
     demo,
     docs,
     doctor,
-    manual,
     policies,
     publishing,
     reading,
+    reference,
     register,
     serving,
     sites,
+    trying,
     view,
 )
 from exchange.cli.options import ChineseParser, Parser, explain
@@ -36,6 +37,7 @@ _ROOMS = {
     sites: {"init", "status"},
     serving: {"serve"},
     docs: {"docs"},
+    trying: {"try"},
     register: {"register", "department", "principal", "token", "dataset", "case"},
     publishing: {"publish", "dead-letters"},
     policies: {"policy"},
@@ -47,7 +49,7 @@ _ROOMS = {
     backup: {"backup", "restore"},
     database: {"db"},
     doctor: {"doctor"},
-    manual: {"config", "errors", "completion"},
+    reference: {"config", "errors", "completion"},
 }
 
 

@@ -56,11 +56,7 @@ class Terminal:
     def table(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
         """Rows as JSON, or as lines with two spaces between columns of equal width."""
         texts = [[_plain(row.get(column)) for column in columns] for row in rows]
-        widths = [max((_width(line[i]) for line in [list(columns), *texts]), default=0) for i in range(len(columns))]
-        lines = [[*columns], *texts]
-        self.show(
-            list(rows), ("  ".join(_padded(cell, widths[i]) for i, cell in enumerate(line)).rstrip() for line in lines)
-        )
+        self.show(list(rows), aligned([[*columns], *texts]))
 
     def error(self, error: ExchangeError) -> None:
         """An error: what, where, what to do; as one JSON object on stderr with `--json`."""
@@ -252,6 +248,26 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_number(word: str) -> NoReturn:
     raise ValueError(f"{word} is no number")
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Lines of equally many cells with two spaces between columns of equal width."""
+    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        yield "  ".join(_padded(cell, width) for cell, width in zip(line, widths, strict=True)).rstrip()
+
+
+def clipped(cell: str, width: int) -> str:
+    """A text as far as it fits into so many columns of a terminal, … at the end where more of it was there.
+
+    What is not printable (control characters, escape sequences, marks that turn the line round) is shown as ·.
+    """
+    plain = "".join(character if character.isprintable() else "·" for character in cell[: 4 * width])
+    if _width(plain) <= width and len(cell) <= 4 * width:
+        return plain
+    while _width(plain) >= width:
+        plain = plain[:-1]
+    return plain + "…"
 
 
 def _plain(value: object) -> str:

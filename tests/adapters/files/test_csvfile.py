@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from adapters.files import csvfile
 from adapters.files.encoding import encoding_of
+from adapters.files.rows import MAX_CELL
 from exchange.errors import ExchangeError, Invalid
 from tests.adapters.files.site import HEADER, ID, OTHER, PERSONS, run
 from tests.profiles import examples
@@ -55,7 +56,7 @@ def test_a_wrong_byte_costs_only_its_row(tmp_path: Path, codec: str) -> None:
         (b"", "file_empty"),
         ((HEADER + ROWS).encode("utf-16"), "file_utf16"),
         ((HEADER + ROWS).encode("utf-16-le"), "file_utf16"),
-        (b"PK\x03\x04workbook", "file_not_csv"),
+        (b"PK\x03\x04workbook", "file_damaged"),
         (b"\n", "file_header_missing"),
         (f"{ID},x,1\n".encode(), "file_column_missing"),
         ("公民身份号码,姓名\n".encode(), "file_column_missing"),
@@ -114,7 +115,7 @@ def test_rows_are_counted_by_lines(tmp_path: Path) -> None:
         (f'{ID},"张"三",1', "row_width"),
         (f'{ID},"张"三,1', "row_quotes"),
         (f"{ID},张\0三,1", "cell_control_character"),
-        (f"{ID},{'张' * (csvfile.MAX_CELL + 1)},1", "cell_too_large"),
+        (f"{ID},{'张' * (MAX_CELL + 1)},1", "cell_too_large"),
         (f"{ID},张三,1,", "row_width"),
         (",张三,1", "row_key_missing"),
         ("4.31E+17,张三,1", "cell_id_damaged"),
@@ -133,7 +134,7 @@ def test_a_wrong_row_is_one_dead_letter(tmp_path: Path, line: str, code: str) ->
 
 
 @pytest.mark.parametrize(
-    "wrong", [f'{ID},"张三,1\n', f'{ID},"张"三",1\n', f'{ID},"a\nb"c,1\n', f'{ID},"{"x" * (csvfile.MAX_CELL + 1)}\n']
+    "wrong", [f'{ID},"张三,1\n', f'{ID},"张"三",1\n', f'{ID},"a\nb"c,1\n', f'{ID},"{"x" * (MAX_CELL + 1)}\n']
 )
 def test_an_open_quotation_mark_ends_the_run(tmp_path: Path, wrong: str) -> None:
     """When the next line may be text or a row, nothing is guessed: the place where it began is named."""
