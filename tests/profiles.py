@@ -20,7 +20,10 @@ def examples(quick: int) -> int:
 
 
 def load() -> None:
-    """Makes this run's profile Hypothesis' own."""
+    """Makes this run's profile Hypothesis' own. Where a change is judged (CI), the examples follow from the code alone:
+    what nobody has changed does not stop a change; new examples are for everybody else's runs, and for `thorough`.
+    """
+    fixed = PROFILE == "quick" and bool(os.environ.get("CI"))
     for name, times in _TIMES.items():
-        settings.register_profile(name, max_examples=_USUAL * times, deadline=None)
+        settings.register_profile(name, max_examples=_USUAL * times, deadline=None, derandomize=fixed)
     settings.load_profile(PROFILE)
