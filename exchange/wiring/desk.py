@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from exchange.control.control import Outcome
     from exchange.control.model import Principal
     from exchange.messages import Language
-    from exchange.publish import Published
+    from exchange.publish import Fates, Published
     from exchange.source import Adapter
     from exchange.view.formats import Format
     from exchange.wiring.exchange import Exchange
@@ -281,14 +281,19 @@ class LocalDesk:
         return self.exchange.mark(self.who, dataset, source)
 
     def publish(
-        self, adapter: "Adapter", dataset: str, on_batch: "Callable[[Published], None]", own_key: Path | None = None
+        self,
+        adapter: "Adapter",
+        dataset: str,
+        on_batch: "Callable[[Published], None]",
+        own_key: Path | None = None,
+        on_fates: "Callable[[Fates], None] | None" = None,
     ) -> "Published":
-        """See `Desk.publish`."""
-        return self.exchange.publish(self.who, adapter, dataset, on_batch, own_key)
+        """See `Desk.publish`; for `on_fates` `exchange.publish.publish`."""
+        return self.exchange.publish(self.who, adapter, dataset, on_batch, own_key, on_fates)
 
     def dead_letters(self, dataset: str) -> list[Row]:
         """See `Desk.dead_letters`."""
-        return list(self.exchange.dead_letters(self.who, dataset))
+        return [letter for _, letter in self.exchange.dead_letters(self.who, dataset)]
 
     def withheld(self, dataset: str) -> list[Row]:
         """See `Desk.withheld`."""

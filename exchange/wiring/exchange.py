@@ -20,7 +20,7 @@ from exchange.log.dead_letters import topic_of
 from exchange.names import check
 from exchange.plan import Plan, Question
 from exchange.policy import Bundle
-from exchange.publish import Published, PublishTarget, publish, recover
+from exchange.publish import Fates, Published, PublishTarget, publish, recover
 from exchange.settings import Settings, read_settings
 from exchange.signing.keys import SigningKey, new_signing_key, read_secret
 from exchange.signing.merkle import leaf_hash
@@ -226,18 +226,18 @@ class Exchange(Engines):
         name: str,
         on_batch: "Callable[[Published], None]",
         own_key: Path | None = None,
+        on_fates: "Callable[[Fates], None] | None" = None,
     ) -> Published:
         """Publishes a dataset as a system or steward of the department that owns it.
 
         `own_key` is the file of the department's own seal key; without one the exchange signs as its delegate.
+        For the callbacks see `exchange.publish.publish`.
 
         Raises:
             Refused: `not_the_owner`, `role_missing`, audited.
             Invalid: `seal_key_differs`: not the key that the department is recorded with.
         """
-        dataset = self._owned_by(who, name, "publish")
-        if not who.roles & {"department_system", "steward"}:
-            self.refuse(who, "publish", Refused("role_missing", where=name, roles="department_system / steward"), name)
+        dataset = self.for_publisher(who, name)
         from exchange.contracts.check import Checker
 
         contract = self.contract(name)
@@ -255,30 +255,38 @@ class Exchange(Engines):
             delegate=own_key is None,
             actor=self.actors.name(who.id),
         )
-        return publish(adapter, target, self.publish_parts, on_batch=on_batch)
+        return publish(adapter, target, self.publish_parts, on_batch=on_batch, on_fates=on_fates)
 
-    def dead_letters(self, who: Principal, name: str) -> Iterator[dict[str, Any]]:
-        """The dataset's dead letters, for its own department."""
+    def for_publisher(self, who: Principal, name: str) -> Dataset:
+        """The dataset, for a system or steward of the department that owns it; anybody else is refused, audited."""
+        dataset = self._owned_by(who, name, "publish")
+        if not who.roles & {"department_system", "steward"}:
+            self.refuse(who, "publish", Refused("role_missing", where=name, roles="department_system / steward"), name)
+        return dataset
+
+    def dead_letters(self, who: Principal, name: str, position: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The dataset's dead letters from a position on, each with the position after it, for its own department."""
         self._owned_by(who, name, "dead_letters")
         from exchange.avro.records import Codec
         from exchange.avro.schema import from_document
         from exchange.control.catalogue import DEAD_LETTER
 
-        codec, topic, position = Codec(from_document(DEAD_LETTER)), topic_of(name), 0
+        codec, topic = Codec(from_document(DEAD_LETTER)), topic_of(name)
         until = self.publish_parts.marks.committed(topic, 0)
         while position < until:
             stored = self.log.read(topic, 0, position, _PAGE).up_to(until)
-            yield from (codec.decode(value) for value in stored.values)
+            for at, value in zip(stored.positions, stored.values, strict=True):
+                yield at + 1, codec.decode(value)
             position = stored.next_position
 
-    def withheld(self, who: Principal, name: str) -> Iterator[dict[str, Any]]:
+    def withheld(self, who: Principal, name: str, start: int = 0) -> Iterator[dict[str, Any]]:
         """The releases of a dataset that left out records which could not be read as the agreement's schema, or had no
         result under a mask: for the department that published them, to mend them. Which ones they are stands among the
-        excluded positions of each release's entry.
+        excluded positions of each release's entry. `start` is the index of the first entry that is looked at.
         """
         self._owned_by(who, name, "withheld")
         told = ("time_ns", "agreement", "partition", "lo", "hi", "withheld", "schema")
-        for index, kind, body in self.audit.entries(0, self.audit.size):
+        for index, kind, body in self.audit.entries(start, self.audit.size):
             if kind == "release" and body["dataset"] == name and body["withheld"]:
                 yield {"index": index, **{key: body[key] for key in told}}
 
