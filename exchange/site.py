@@ -11,6 +11,7 @@ from exchange.errors import Unavailable
 
 FOLDERS: Final = ("schemas", "policies", "adapters", "data", "keys")
 VKEY: Final = "keys/audit.vkey"  # the audit log's public key, for auditors
+LEDGERS: Final = "data/ledgers"
 _LOCK: Final = "data/lock"
 
 
@@ -19,9 +20,9 @@ def seal_key(root: Path, department: str) -> Path:
     return root / "keys" / f"seal-{department}.key"
 
 
-def ledger(root: Path, source: str) -> Path:
-    """Where the files adapter of a source keeps what it has handed over."""
-    return root / "data" / "ledgers" / (source.replace("/", "--") + ".db")
+def ledger(folder: Path, source: str) -> Path:
+    """Where the files adapter of a source keeps what it has handed over, in a folder of ledgers."""
+    return folder / (source.replace("/", "--") + ".db")
 
 
 @contextmanager

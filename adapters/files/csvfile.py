@@ -7,12 +7,11 @@ otherwise hide every row after it in one cell, or let the text of one cell pass 
 import csv
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final, TextIO
 
 from adapters.files.config import FilesConfig, plain_header
 from adapters.files.encoding import encoding_of
-from adapters.files.rows import Headers, RawRow
+from adapters.files.rows import Headers, Openable, RawRow
 from exchange.errors import Invalid
 
 MAX_CELL: Final = 1 << 20
@@ -25,7 +24,7 @@ _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 class CsvFile:
     """One file, opened for one reading: first `headers`, then `rows`. `notes` fill while it is read."""
 
-    def __init__(self, path: Path, config: FilesConfig) -> None:
+    def __init__(self, path: Openable, config: FilesConfig) -> None:
         self._config = config
         self._file = path.name
         codec, note = encoding_of(path, config.encoding)
@@ -159,11 +158,12 @@ class _Lines:
         return line
 
 
-def _open(path: Path, codec: str) -> TextIO:
+def _open(path: Openable, codec: str) -> TextIO:
     try:
-        return path.open(encoding=codec, errors="surrogateescape", newline="")
+        stream: TextIO = path.open(encoding=codec, errors="surrogateescape", newline="")
     except OSError as error:
         raise Invalid("source_unreadable", where=path.name, detail=type(error).__name__) from error
+    return stream
 
 
 def _suspect(row: RawRow) -> RawRow:

@@ -2,8 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from exchange.errors import Invalid
+
+
+class Openable(Protocol):
+    """A path, or what is opened and called like one."""
+
+    @property
+    def name(self) -> str:
+        """What dead letters call it."""
+        ...
+
+    def open(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401  as `Path.open`
+        """See `Path.open`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import date, datetime, time
 from decimal import Decimal
-from re import ASCII, compile  # noqa: A004  patterns only
 from typing import Any, Final
 
 from exchange.avro.faults import find_faults

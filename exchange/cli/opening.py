@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from exchange.cli.terminal import Terminal
 from exchange.errors import Invalid, Refused, Unavailable
+from exchange.site import LEDGERS
 
 if TYPE_CHECKING:
     from exchange.control.model import Principal
@@ -23,6 +24,20 @@ _WEB: Final = ("http://", "https://")
 def site_of(terminal: Terminal, parsed: argparse.Namespace) -> Path:
     """The site's folder: the option, else the variable, else the current folder."""
     return Path(_place(terminal, parsed))
+
+
+def ledgers_of(terminal: Terminal, parsed: argparse.Namespace) -> Path:
+    """Where adapters keep what they have sent: EXCHANGE_LEDGERS; else with the site; for one that is elsewhere, with
+    its user's own state (XDG base directories).
+    """
+    own = terminal.environment.get("EXCHANGE_LEDGERS")
+    if own:
+        return Path(own)
+    place = _place(terminal, parsed)
+    if not place.startswith(_WEB):
+        return Path(place) / LEDGERS
+    state = terminal.environment.get("XDG_STATE_HOME", "")
+    return (Path(state) if Path(state).is_absolute() else Path.home() / ".local" / "state") / "exchange" / "ledgers"
 
 
 def _place(terminal: Terminal, parsed: argparse.Namespace) -> str:

@@ -136,16 +136,33 @@ class RemoteDesk:
     def publish(
         self, adapter: "Adapter", dataset: str, on_batch: "Callable[[Published], None]", own_key: Path | None = None
     ) -> "Published":
-        """See `Desk.publish`."""
-        raise NotImplementedError
+        """See `Desk.publish`. The adapter runs on this side, and is told of the mark that the server has.
+
+        Raises:
+            Invalid: `seal_key_remote` where an `own_key` is given: what it signs is made where the log is.
+        """
+        from exchange.cli.sending import send_events
+
+        if own_key is not None:
+            raise Invalid("seal_key_remote", where=str(own_key))
+        return send_events(self._wire, adapter, dataset, on_batch)
 
     def dead_letters(self, dataset: str) -> list[Row]:
         """See `Desk.dead_letters`."""
-        return cast("list[Row]", self._wire.json("GET", ["datasets", dataset, "dead-letters"]))
+        return self._pages(["datasets", dataset, "dead-letters"])
 
     def withheld(self, dataset: str) -> list[Row]:
         """See `Desk.withheld`."""
-        return cast("list[Row]", self._wire.json("GET", ["datasets", dataset, "withheld"]))
+        return self._pages(["datasets", dataset, "withheld"])
+
+    def _pages(self, path: Sequence[str]) -> list[Row]:
+        rows: list[Row] = []
+        start: int | None = 0
+        while start is not None:
+            page = self._wire.json("GET", path, None, {"from": start, "limit": _MOST})
+            rows += page["rows"]
+            start = page["next"]
+        return rows
 
     def who_saw(self, subject_type: str, ids: Sequence[str]) -> list[Row]:
         """See `Desk.who_saw`."""

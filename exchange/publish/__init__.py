@@ -180,9 +180,7 @@ def _take_once(
     raise Unavailable("source_contended", where=source)
 
 
-def _take(
-    source: str, batch: SourceBatch, dataset: PublishTarget, parts: PublishParts, dead_letter: _Encode
-) -> _Done:
+def _take(source: str, batch: SourceBatch, dataset: PublishTarget, parts: PublishParts, dead_letter: _Encode) -> _Done:
     checked = dataset.checker.check(batch)  # 3
     tags = parts.tagger.tags(dataset.subject_type, checked.ids)  # 4: from here on nobody has an id any more
     good = _Good(checked.sequences, checked.bodies, tags)

@@ -216,8 +216,8 @@ class Exchange(Engines):
 
     def mark(self, who: Principal, name: str, source: str) -> int:
         """The highest sequence taken from a source of events, for the department that owns the dataset."""
-        self._owned_by(who, name, "mark")
-        return self.log.mark(check("source", source))
+        self._own_source(who, self._owned_by(who, name, "mark"), "mark", source)
+        return self.log.mark(source)
 
     def publish(
         self,
@@ -238,6 +238,7 @@ class Exchange(Engines):
             Invalid: `seal_key_differs`: not the key that the department is recorded with.
         """
         dataset = self.for_publisher(who, name)
+        self._own_source(who, dataset, "publish", adapter.source)
         from exchange.contracts.check import Checker
 
         contract = self.contract(name)
@@ -289,6 +290,12 @@ class Exchange(Engines):
         for index, kind, body in self.audit.entries(start, self.audit.size):
             if kind == "release" and body["dataset"] == name and body["withheld"]:
                 yield {"index": index, **{key: body[key] for key in told}}
+
+    def _own_source(self, who: Principal, dataset: Dataset, action: str, source: str) -> None:
+        """A source is of the department that its name begins with: nobody else moves its mark."""
+        if check("source", source).partition("/")[0] != dataset.department:
+            refusal = Refused("source_not_own", where=source, department=dataset.department)
+            self.refuse(who, action, refusal, dataset.name)
 
     def _owned_by(self, who: Principal, name: str, action: str) -> Dataset:
         """The dataset, for its own department; anybody else is refused, and that is audited."""
