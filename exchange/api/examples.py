@@ -89,5 +89,7 @@ BODIES: Final[Mapping[str, Any]] = {
     "application/x-ndjson": json.dumps(_RECORD) + "\n",
     "application/vnd.exchange.events+ndjson": "".join(json.dumps(one) + "\n" for one in _EVENTS),
     "text/csv": ",".join(_RECORD) + "\r\n" + "432524197901010028,431126,RESIDENT,RECEIVING,12300,2026-10,,\r\n",
-    "application/vnd.kafka.binary.v2+json": {"records": [{"value": "AAAAAAEkNDMyNTI0MTk3OTAxMDEwMDI4DDQzMTEyNgICApjAAQIOMjAyNi0xMAAA"}]},
+    "application/vnd.kafka.binary.v2+json": {
+        "records": [{"value": "AAAAAAEkNDMyNTI0MTk3OTAxMDEwMDI4DDQzMTEyNgICApjAAQIOMjAyNi0xMAAA"}]
+    },
 }

@@ -89,6 +89,7 @@ class RemoteDesk:
 
     def read(self, request: Request, start: Mapping[int, int], form: Format) -> Iterator[Release]:
         """See `Desk.read`. One release is asked for after the other, each from where the last one ended."""
+        self._check_places(request, start, form)
         partition, partitions = 0, 1
         while partition < max(partitions, 1):
             position = start.get(partition, 0)
@@ -99,9 +100,14 @@ class RemoteDesk:
                 yield release
                 position = release.next_position or 0
             partition += 1
-        for beyond in start:
-            if beyond >= partitions and start[beyond]:
-                raise Invalid("position_unknown", where=f"{request.dataset}/{beyond}", position=start[beyond])
+
+    def _check_places(self, request: Request, start: Mapping[int, int], form: Format) -> None:
+        """Has a partition that there is not refused before anything is released."""
+        beyond = [partition for partition in start if partition and start[partition]]
+        partitions = self.dataset(request.dataset)["partitions"] if beyond else 0
+        for partition in beyond:
+            if partition >= partitions:
+                self._batch(request, partition, start[partition], form)
 
     def _batch(self, request: Request, partition: int, position: int, form: Format) -> tuple[Release | None, int]:
         query = [("purpose", request.purpose), ("partition", partition), ("position", position), ("limit", _MOST)]

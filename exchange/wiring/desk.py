@@ -101,7 +101,8 @@ class Desk(Protocol):
 
     def dataset(self, name: str) -> Row:
         """A dataset: its columns, its contract's terms, its fields (`path`, `class`, `zh`, `en`, `tags`), and the names
-        of the fields that a record has now (`record_fields`), for an adapter to fill.
+        of the fields that a record has now (`record_fields`), for an adapter to fill; how many `partitions` it has (0
+        before the first record).
         """
         ...
 
@@ -243,7 +244,9 @@ class LocalDesk:
         told = {column: _value(getattr(dataset, column)) for column in COLUMNS["datasets"]}
         terms = ("title_zh", "title_en", "steward", "share_condition", "legal_basis", "update_cycle", "subject_path")
         record = [str(field["name"]) for field in contract.schemas[-1].document["fields"]]
-        return {**told, **{term: getattr(contract, term) for term in terms}, "fields": fields, "record_fields": record}
+        told = {**told, **{term: getattr(contract, term) for term in terms}}
+        partitions = self.exchange.log.topics().get(name, 0)
+        return {**told, "fields": fields, "record_fields": record, "partitions": partitions}
 
     def agreement(self, agreement: str) -> Row:
         """See `Desk.agreement`."""

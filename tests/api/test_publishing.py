@@ -66,11 +66,13 @@ class Client:
 
     def post(self, target: str, **more: Any) -> httpx.Response:
         """See `httpx.AsyncClient.post`."""
-        return self.portal.call(self._asked, "POST", target, more)
+        answer: httpx.Response = self.portal.call(self._asked, "POST", target, more)
+        return answer
 
     def get(self, target: str, **more: Any) -> httpx.Response:
         """See `httpx.AsyncClient.get`."""
-        return self.portal.call(self._asked, "GET", target, more)
+        answer: httpx.Response = self.portal.call(self._asked, "GET", target, more)
+        return answer
 
     async def _asked(self, method: str, target: str, more: dict[str, Any]) -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://x") as client:
@@ -143,7 +145,7 @@ class Answer:
         return [one.get("code") or one["fate"] for one in self.json["records"]]
 
     @property
-    def counts(self) -> tuple[int, int, int, int]:
+    def counts(self) -> tuple[int, ...]:
         """Taken, dead letters, already, last sequence."""
         found = self.json if self.status == 200 else self.json["facts"]
         return tuple(int(found[name]) for name in ("taken", "dead_letters", "already", "last_sequence"))
@@ -652,9 +654,11 @@ def test_dead_letters_and_withheld_come_in_pages(api: Api) -> None:
     api.send("{}\n{}\n{}\n")
     whole = api.get(f"{DATASET}/dead-letters").json
     assert whole["next"] is None
-    found, start = [], 0
+    found: list[Any] = []
+    start: int | None = 0
     while start is not None:
-        page = api.get(f"{DATASET}/dead-letters", limit=2, **{"from": start}).json
+        query: dict[str, Any] = {"limit": 2, "from": start}
+        page = api.get(f"{DATASET}/dead-letters", **query).json
         assert len(page["rows"]) <= 2
         found += page["rows"]
         start = page["next"]
