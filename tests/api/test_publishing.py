@@ -8,12 +8,14 @@ import csv
 import gzip
 import io
 import json
+import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exchange.api.app import create_app
-from exchange.api.bodies import READERS, Content, Event, Form
+from exchange.api.bodies import READERS, BodyAdapter, Content, Event, Form
 from exchange.api.bodies.lines import depth
 from exchange.avro.container import write
 from exchange.avro.frame import frame
@@ -857,3 +859,51 @@ SAMPLES = {
         from_document({"type": "record", "name": "w", "fields": [{"name": "id", "type": "string"}]}), {"id": "A"}
     ),
 }
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("media", [NDJSON, EVENTS, CSV, AVRO, KAFKA])
+def test_memory_does_not_grow_with_the_body(media: str) -> None:
+    """A process that has read a small body needs no more for two hundred thousand records: 20 MB and more."""
+    code = f"from tests.api.test_publishing import growth; print(growth({media!r}))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert int(ran.stdout) < 8 << 20
+
+
+def growth(media: str) -> int:
+    """How many bytes the process grew by, in memory, while it read the large body."""
+    import resource
+
+    def highest(size: int) -> int:
+        with Content(Path(tempfile.gettempdir()), 1 << 30, packed=False) as content:
+            for at in range(0, size, 1_000):
+                content.add(_part(media, at, size))
+            content.ended()
+            form = Form(NARROW, {5: PERSONS}, 1, "")
+            adapter = BodyAdapter("a/b", READERS[media](content, form), (), size)
+            assert sum(len(batch.sequences) for batch in adapter.batches(0, 1_000)) == size
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+    before = highest(20_000)
+    return highest(200_000) - before
+
+
+PERSONS = from_document({"type": "record", "name": "p", "fields": [{"name": "id", "type": "string"}]})
+NARROW = replace(CONTRACT, schemas=(PERSONS,), fields={"id": TERMS["id"]})
+
+
+def _part(media: str, at: int, size: int) -> bytes:
+    """The thousand records from a number on, as they stand in a body of so many."""
+    ids = [f"{number:0100}" for number in range(at, at + 1_000)]
+    if media == NDJSON:
+        return lines(*({"id": one} for one in ids)).encode()
+    if media == EVENTS:
+        return lines(*(event(number, {"id": one}) for number, one in enumerate(ids, at + 1))).encode()
+    if media == CSV:
+        return "\n".join([*(["id"] if at == 0 else []), *ids, ""]).encode()
+    if media == AVRO:
+        whole = container(PERSONS, *({"id": one} for one in ids))
+        return whole if at == 0 else whole[whole.index(bytes.fromhex(PERSONS.fingerprint[-32:])) + 16 :]
+    inner = kafka(*(frame(5, Codec(PERSONS).encode({"id": one})) for one in ids))
+    inner = inner.removeprefix('{"records": [').removesuffix("]}")
+    return (('{"records": [' if at == 0 else ",") + inner + ("]}" if at + 1_000 == size else "")).encode()
