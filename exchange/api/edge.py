@@ -198,7 +198,7 @@ class Edge:
 
 def _route(scope: Any) -> str:  # noqa: ANN401
     """The route's own path, with its places as they are named; `-` for an address that there is not."""
-    path = getattr(scope.get("route"), "path", None)
+    path: str | None = getattr(scope.get("route"), "path", None)
     if path is None:
         return "-"
     return path if path.startswith(PREFIX) or not scope["path"].startswith(PREFIX) else PREFIX + path
