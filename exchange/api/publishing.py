@@ -1,11 +1,12 @@
 """Routes of the PUBLISH path: a body of records, each record's fate in the answer; the mark; what was not published."""
 
+import json
 import re
 from collections.abc import AsyncIterator
 from itertools import islice
 from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
@@ -17,6 +18,7 @@ from exchange.api.fates import Accepted, Told
 from exchange.errors import ExchangeError, Invalid
 from exchange.log.dead_letters import topic_of
 from exchange.publish import Published
+from exchange.signing.seals import from_document
 from exchange.wiring.desk import LocalDesk
 
 router: Final = APIRouter(tags=["publish"])
@@ -28,6 +30,8 @@ _PAGE: Final = 1_000
 _BINARY: Final = {"type": "string", "format": "binary"}
 _CONTENT: Final = {media: {"example": BODIES[media]} if media in BODIES else {"schema": _BINARY} for media in READERS}
 _BODY: Final = {"requestBody": {"required": True, "content": _CONTENT}}
+MOST_SEALED: Final = 10_000
+_SEAL: Final = "the department's own seal over all records of the body, 10,000 at the most, as JSON"
 _MORE: Final = {
     408: "the body did not come in time",
     413: "too large, or too many records: `facts.last_sequence` tells what was taken",
@@ -130,22 +134,25 @@ def publish(
     source: Source,
     first: Annotated[int | None, Query(ge=1, le=_LARGEST, description="sequence of the first record")] = None,
     fates: Annotated[Literal["all", "bad"], Query(description="which records the answer lists")] = "all",
+    seal: Annotated[str | None, Header(alias="Exchange-Seal", max_length=4_096, description=_SEAL)] = None,
 ) -> JSONResponse:
     """Publishes the records of the body as the events (source, first), (source, first + 1) … of a dataset. Events as
     the command line sends them (`application/vnd.exchange.events+ndjson`) have their own sequences.
 
     What is wrong with a record makes it a dead letter and the others go on. Sending the same again changes nothing: a
     sequence at or below the source's mark is `already` there. Where a body cannot be read on, what came before that
-    place stays taken, and the problem's `facts` say what: `taken`, `dead_letters`, `already`, `last_sequence`. The
-    answer lists at most 10,000 records: of a larger body only those that were not taken.
+    place stays taken, and the problem's `facts` say what: `taken`, `dead_letters`, `already`, `last_sequence`. A
+    department that seals with its own key sends the seal along: then all of the body is taken, or nothing. The answer
+    lists at most 10,000 records: of a larger body only those that were not taken.
     """
     media = _media(request)
     if first is None and media != EVENTS:
         raise Invalid("first_missing")
     settings, told = desk.exchange.settings, Told(topic_of(name), only_bad=fates == "bad")
     form = _form(desk, name, first or 1, request)
-    most = settings.number("publish.request_records")
-    adapter = BodyAdapter(source, READERS[media](content, form), form.notes, most)
+    own = None if seal is None else from_document(_json(seal))
+    most = settings.number("publish.request_records") if own is None else MOST_SEALED
+    adapter = BodyAdapter(source, READERS[media](content, form), form.notes, most, sealed=own is not None)
     sums = Published(source, 0, 0, 0, 0, 0)
 
     def on_batch(so_far: Published) -> None:
@@ -153,7 +160,7 @@ def publish(
         sums = so_far
 
     try:
-        sums = desk.publish(adapter, name, on_batch, on_fates=told.add)
+        sums = desk.publish(adapter, name, on_batch, own, told.add)
     except ExchangeError as error:
         if not sums.batches:
             raise
@@ -195,6 +202,13 @@ def _counts(sums: Published) -> dict[str, int]:
         "already": sums.already,
         "last_sequence": sums.last_sequence,
     }
+
+
+def _json(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _media(request: Request) -> str:

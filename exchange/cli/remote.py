@@ -83,6 +83,10 @@ class RemoteDesk:
         """See `Desk.dataset`."""
         return cast("Row", self._wire.json("GET", ["datasets", name]))
 
+    def contract(self, name: str) -> Row:
+        """See `Desk.contract`."""
+        return cast("Row", self._wire.json("GET", ["datasets", name, "contract"]))
+
     def agreement(self, agreement: str) -> Row:
         """See `Desk.agreement`."""
         return cast("Row", self._wire.json("GET", ["agreements", agreement]))
@@ -142,16 +146,22 @@ class RemoteDesk:
     def publish(
         self, adapter: "Adapter", dataset: str, on_batch: "Callable[[Published], None]", own_key: Path | None = None
     ) -> "Published":
-        """See `Desk.publish`. The adapter runs on this side, and is told of the mark that the server has.
-
-        Raises:
-            Invalid: `seal_key_remote` where an `own_key` is given: what it signs is made where the log is.
+        """See `Desk.publish`. The adapter runs on this side, and so does an `own_key`, which stays here: each batch is
+        checked and sealed before it is sent.
         """
         from exchange.cli.sending import send_events
 
-        if own_key is not None:
-            raise Invalid("seal_key_remote", where=str(own_key))
-        return send_events(self._wire, adapter, dataset, on_batch)
+        if own_key is None:
+            return send_events(self._wire, adapter, dataset, on_batch)
+        from exchange.cli.sealing import Sealer
+
+        sealer = Sealer.of(self, dataset, adapter.source, own_key)
+        try:
+            return send_events(self._wire, adapter, dataset, on_batch, sealer)
+        except Invalid as error:
+            if error.code == "seal_key_differs":  # the server does not know in which file the key is
+                raise Invalid(error.code, where=str(own_key), **error.facts) from None
+            raise
 
     def dead_letters(self, dataset: str) -> list[Row]:
         """See `Desk.dead_letters`."""

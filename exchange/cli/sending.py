@@ -1,7 +1,8 @@
 """What an adapter has, sent to an exchange that another process serves: each batch as lines of events."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +13,7 @@ from exchange.source import Place, SourceBatch
 from exchange.view.plain import plain_of_any
 
 if TYPE_CHECKING:
+    from exchange.cli.sealing import Sealer
     from exchange.source import Adapter
 
 _BATCH: Final = 10_000
@@ -20,22 +22,33 @@ _MEDIA: Final = "application/vnd.exchange.events+ndjson"
 _COUNTS: Final = ("taken", "dead_letters", "already", "last_sequence")
 
 
-def send_events(wire: Wire, adapter: "Adapter", dataset: str, on_batch: Callable[[Published], None]) -> Published:
-    """Publishes what the adapter has, as `exchange.publish.publish` does where the log is; the sums are the same."""
+def send_events(
+    wire: Wire,
+    adapter: "Adapter",
+    dataset: str,
+    on_batch: Callable[[Published], None],
+    sealer: "Sealer | None" = None,
+) -> Published:
+    """Publishes what the adapter has, as `exchange.publish.publish` does where the log is; the sums are the same.
+    Without a `sealer` the exchange signs as the department's delegate.
+    """
     source = adapter.source
-    total = _sent(wire, dataset, Published(source, 0, 0, 0, 0, 0), b"")  # the mark, or why not
+    seal = "" if sealer is None else sealer.sealed(SourceBatch((), (), ()))[1]
+    total = _sent(wire, dataset, Published(source, 0, 0, 0, 0, 0), b"", seal)  # the mark, or why not
     for batch in adapter.batches(total.last_sequence, _BATCH):
-        for body in _bodies(_lines(batch)):
-            total = _sent(wire, dataset, total, body)
+        for part in _parts(batch):
+            fit, seal = (part, "") if sealer is None else sealer.sealed(part)
+            total = _sent(wire, dataset, total, b"".join(_lines(fit)), seal)
         total = Published(source, total.taken, total.rejected, total.already, total.last_sequence, total.batches + 1)
         on_batch(total)  # from here on these records are readable and need not be sent again
     return total
 
 
-def _sent(wire: Wire, dataset: str, total: Published, body: bytes) -> Published:
+def _sent(wire: Wire, dataset: str, total: Published, body: bytes, seal: str = "") -> Published:
     path, query = ["datasets", dataset, "records"], {"source": total.source, "fates": "bad"}
+    headers = {"Content-Type": _MEDIA, **({"Exchange-Seal": seal} if seal else {})}
     # Sent once more where the connection was lost: the second time it is taken already.
-    _, _, answer = wire.send("POST", path, body, query, {"Content-Type": _MEDIA}, again=True)
+    _, _, answer = wire.send("POST", path, body, query, headers, again=True)
     try:
         told = json.loads(answer)
         taken, rejected, already, last = (int(told[name]) for name in _COUNTS)
@@ -46,17 +59,25 @@ def _sent(wire: Wire, dataset: str, total: Published, body: bytes) -> Published:
     )
 
 
-def _bodies(lines: Iterable[bytes]) -> Iterator[bytes]:
-    held: list[bytes] = []
-    size = 0
-    for line in lines:
-        if size + len(line) > _REQUEST and held:
-            yield b"".join(held)
-            held, size = [], 0
-        held.append(line)
-        size += len(line)
-    if held:
-        yield b"".join(held)
+def _parts(batch: SourceBatch) -> Iterator[SourceBatch]:
+    """The batch in parts that are each far below what a server takes."""
+    sizes = [len(line) for line in _lines(batch)]
+    order = sorted([*batch.sequences, *(one.sequence for one in batch.rejected)])
+    if not order:
+        return
+    first = size = 0
+    for at, more in enumerate(sizes):
+        if size + more > _REQUEST and size:
+            yield _between(batch, order[first], order[at])
+            first, size = at, 0
+        size += more
+    yield batch if first == 0 else _between(batch, order[first], order[-1] + 1)
+
+
+def _between(batch: SourceBatch, low: int, high: int) -> SourceBatch:
+    start, end = (bisect_left(batch.sequences, bound) for bound in (low, high))
+    rejected = [one for one in batch.rejected if low <= one.sequence < high]
+    return SourceBatch(batch.sequences[start:end], batch.values[start:end], batch.places[start:end], rejected)
 
 
 def _lines(batch: SourceBatch) -> Iterator[bytes]:

@@ -25,7 +25,7 @@ from exchange.log.seals import Sealed
 from exchange.names import check, partition_of
 from exchange.publish.commits import PublishParts, Range, commit, commit_behind, recover, transactions
 from exchange.signing.keys import SigningKey
-from exchange.signing.seals import rejected_leaf, seal, seal_leaves
+from exchange.signing.seals import Seal, held, rejected_leaf, seal, seal_leaves
 from exchange.source import Adapter, Rejected, SourceBatch
 
 if TYPE_CHECKING:  # every start recovers, and few publish
@@ -41,7 +41,8 @@ class PublishTarget:
     """The dataset that is published, by whom and under whose key.
 
     `fingerprint` and `schema_id` are of the schema that `checker` checks; `delegate` says that the exchange keeps the
-    department's `key` and signs for it; `actor` is the publishing principal's pseudonym.
+    department's `key` and signs for it; `actor` is the publishing principal's pseudonym. Where the department sealed
+    the batch itself, elsewhere, `key` is that seal: it has to be one of exactly what is taken.
     """
 
     name: str
@@ -52,7 +53,7 @@ class PublishTarget:
     dead_schema_id: int
     partitions: int
     subject_type: str
-    key: SigningKey
+    key: SigningKey | Seal
     delegate: bool
     actor: str | None = None
 
@@ -124,7 +125,8 @@ def publish(
     A bad record raises nothing: it goes to the dead letters, and the others go on.
 
     Raises:
-        Invalid: `source_batch_malformed`: sequences that do not rise, columns of unlike length.
+        Invalid: `source_batch_malformed`: sequences that do not rise, columns of unlike length; `seal_differs`: a seal
+            that was made elsewhere is not one of these records.
         Unavailable: nothing of the batch is acknowledged; some of it may be stored all the same: send again.
         Tampered: a store is broken: stop.
     """
@@ -211,6 +213,9 @@ def _sealed(
         leaves[one.sequence] = rejected_leaf(dataset.name, source, one.sequence, one.code)
     sequences = sorted(leaves) if rejected else good.sequences
     in_order = [leaves[sequence] for sequence in sequences]
+    if isinstance(dataset.key, Seal):
+        held(dataset.key, in_order, dataset=dataset.name, department=dataset.department)
+        return Sealed(dataset.key, source, dataset.fingerprint, dataset.actor, len(rejected), sequences, in_order)
     signed = seal(
         dataset.key,
         in_order,

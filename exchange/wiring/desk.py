@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from exchange.control.model import Principal
     from exchange.messages import Language
     from exchange.publish import Fates, Published
+    from exchange.signing.seals import Seal
     from exchange.source import Adapter
     from exchange.view.formats import Format
     from exchange.wiring.exchange import Exchange
@@ -104,6 +105,10 @@ class Desk(Protocol):
         of the fields that a record has now (`record_fields`), for an adapter to fill; how many `partitions` it has (0
         before the first record).
         """
+        ...
+
+    def contract(self, name: str) -> Row:
+        """A dataset's contract as it was accepted, its schemas written out (`Contract.to_document`)."""
         ...
 
     def agreement(self, agreement: str) -> Row:
@@ -248,6 +253,10 @@ class LocalDesk:
         partitions = self.exchange.log.topics().get(name, 0)
         return {**told, "fields": fields, "record_fields": record, "partitions": partitions}
 
+    def contract(self, name: str) -> Row:
+        """See `Desk.contract`."""
+        return self.exchange.contract(name).to_document()
+
     def agreement(self, agreement: str) -> Row:
         """See `Desk.agreement`."""
         one = self.exchange.control.model().agreement(agreement)
@@ -288,10 +297,10 @@ class LocalDesk:
         adapter: "Adapter",
         dataset: str,
         on_batch: "Callable[[Published], None]",
-        own_key: Path | None = None,
+        own_key: "Path | Seal | None" = None,
         on_fates: "Callable[[Fates], None] | None" = None,
     ) -> "Published":
-        """See `Desk.publish`; for `on_fates` `exchange.publish.publish`."""
+        """See `Exchange.publish`, which takes more than every desk does."""
         return self.exchange.publish(self.who, adapter, dataset, on_batch, own_key, on_fates)
 
     def dead_letters(self, dataset: str) -> list[Row]:

@@ -24,6 +24,7 @@ from exchange.publish import Fates, Published, PublishTarget, publish, recover
 from exchange.settings import Settings, read_settings
 from exchange.signing.keys import SigningKey, new_signing_key, read_secret
 from exchange.signing.merkle import leaf_hash
+from exchange.signing.seals import Seal
 from exchange.site import VKEY, owned, seal_key
 from exchange.source import Adapter
 from exchange.wiring.engines import Engines, audit_store_of, database_of
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from exchange.view.compiled import View
 
 _SECOND_NS: Final = 1_000_000_000
+_SEAL_NS: Final = 300 * _SECOND_NS  # by how much the clock of who sealed elsewhere may differ
 _PAGE: Final = 1_000
 
 
@@ -225,17 +227,18 @@ class Exchange(Engines):
         adapter: "Adapter",
         name: str,
         on_batch: "Callable[[Published], None]",
-        own_key: Path | None = None,
+        own_key: Path | Seal | None = None,
         on_fates: "Callable[[Fates], None] | None" = None,
     ) -> Published:
         """Publishes a dataset as a system or steward of the department that owns it.
 
-        `own_key` is the file of the department's own seal key; without one the exchange signs as its delegate.
-        For the callbacks see `exchange.publish.publish`.
+        `own_key` is the file of the department's own seal key, or a seal that it made with it over all that the adapter
+        gives, in one batch; without one the exchange signs as its delegate. For the callbacks see
+        `exchange.publish.publish`.
 
         Raises:
             Refused: `not_the_owner`, `role_missing`, audited.
-            Invalid: `seal_key_differs`: not the key that the department is recorded with.
+            Invalid: `seal_key_differs`: not the key that the department is recorded with; `seal_differs`.
         """
         dataset = self.for_publisher(who, name)
         self._own_source(who, dataset, "publish", adapter.source)
@@ -252,7 +255,7 @@ class Exchange(Engines):
             dead_schema_id=dataset.dead_schema_id,
             partitions=partitions,
             subject_type=dataset.subject_type,
-            key=self._seal_key(dataset.department, own_key or seal_key(self.settings.root, dataset.department)),
+            key=self._sealing(dataset.department, own_key),
             delegate=own_key is None,
             actor=self.actors.name(who.id),
         )
@@ -368,10 +371,15 @@ class Exchange(Engines):
         key = SigningKey.load(file) if file.exists() else new_signing_key(file)
         return key.public.hex()
 
-    def _seal_key(self, department: str, file: Path) -> SigningKey:
-        key = SigningKey.load(file)
+    def _sealing(self, department: str, own_key: Path | Seal | None) -> SigningKey | Seal:
+        """What a batch of the department is sealed with, or was: by the key that the department is recorded with."""
+        file = own_key or seal_key(self.settings.root, department)
+        key = SigningKey.load(file) if isinstance(file, Path) else file
         if key.public.hex() != self.control.model().departments[department].seal_key:
-            raise Invalid("seal_key_differs", where=str(file), department=department)
+            where = str(file) if isinstance(file, Path) else ""
+            raise Invalid("seal_key_differs", where=where, department=department)
+        if isinstance(key, Seal) and abs(key.time_ns - self._now_ns()) > _SEAL_NS:
+            raise Invalid("seal_differs", where=key.dataset, detail="time")
         return key
 
     def _scope_key(self, scope: str) -> bytes:

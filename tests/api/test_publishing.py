@@ -37,6 +37,8 @@ from exchange.avro.schema import Schema, from_document
 from exchange.contracts.contract import Contract, FieldTerms
 from exchange.errors import Invalid
 from exchange.log.dead_letters import topic_of
+from exchange.signing.keys import SigningKey, new_signing_key
+from exchange.signing.seals import seal, seal_leaves, to_document
 from exchange.view.plain import plain
 from exchange.wiring import Exchange
 from tests.avro.strategies import values
@@ -641,6 +643,63 @@ def test_what_else_a_request_may_lack(api: Api) -> None:
     assert api.send(lines(RECORD), first=None).problem == (400, "first_missing")
     for first in (0, -1, 1 << 63):
         assert api.send(lines(RECORD), first=first).problem == (400, "request_malformed")
+
+
+def _sealed(api: Api, source: str, records: list[dict[str, Any]], **changes: Any) -> dict[str, str]:
+    """The header with a seal over good records, by the department's key; some of what it says changed."""
+    key = SigningKey.load(changes.pop("key", api.site.root / "keys" / "seal-ny.renshe.key"))
+    bodies = [Codec(api.schema).encode(one) for one in records]
+    leaves = seal_leaves(DATASET, source, range(1, len(bodies) + 1), api.schema.fingerprint, bodies)
+    of = {"dataset": DATASET, "department": "ny.renshe", "delegate": False, "now_ns": time.time_ns, **changes}
+    return {"Exchange-Seal": json.dumps(to_document(seal(key, leaves, **of)))}
+
+
+def test_a_department_seals_with_its_own_key(narrow: Api) -> None:
+    """All records are one batch under that seal, however small batches are; sent again, they are there already."""
+    source, records = new_source(), [record(region_code=f"{n}") for n in range(5)]
+    header = _sealed(narrow, source, records)
+    assert narrow.send(lines(*records), source=source, headers=header).counts == (5, 0, 0, 5)
+    assert narrow.send(lines(*records), source=source, headers=header).counts == (0, 0, 5, 5)
+    kinds = narrow.exchange.audit.entries(0, narrow.exchange.audit.size)
+    entry = [body for _, kind, body in kinds if kind == "record_commit"][-1]
+    assert (entry["delegate"], entry["count"], entry["seal"]) == (False, 5, json.loads(header["Exchange-Seal"])["id"])
+
+
+def test_a_seal_of_anything_else_takes_nothing(api: Api, tmp_path: Path) -> None:
+    """Other records, another sequence, source, dataset, key, a delegate's, an old one, a changed or malformed one."""
+    source, records = new_source(), [RECORD, record(status="ENDED")]
+    good = _sealed(api, source, records)
+    document = json.loads(good["Exchange-Seal"])
+    wrong: list[Any] = [
+        *({**document, name: "00" + document[name][2:]} for name in ("root", "signature", "id")),
+        {**document, "count": 1},
+        {**document, "time_ns": document["time_ns"] + 1},
+        {name: value for name, value in document.items() if name != "count"},
+        {**document, "more": 1},
+        {**document, "count": True},
+        {**document, "root": 5},
+        [],
+        None,
+    ]
+    headers = [{"Exchange-Seal": json.dumps(one)} for one in wrong]
+    headers += [{"Exchange-Seal": text} for text in ("", "{", "[" * 4_000)]
+    headers += [
+        _sealed(api, new_source(), records),
+        _sealed(api, source, records[::-1]),
+        _sealed(api, source, [RECORD]),
+    ]
+    headers += [_sealed(api, source, records, delegate=True), _sealed(api, source, records, dataset="x.y")]
+    headers += [_sealed(api, source, records, now_ns=lambda: time.time_ns() - 10**12)]
+    headers += [_sealed(api, source, records, now_ns=lambda: time.time_ns() + 10**12)]
+    for header in headers:
+        assert api.send(lines(*records), source=source, headers=header).problem == (400, "seal_differs")
+    new_signing_key(tmp_path / "key")
+    other = _sealed(api, source, records, key=tmp_path / "key")
+    assert api.send(lines(*records), source=source, headers=other).problem == (400, "seal_key_differs")
+    cut = lines(*records) + "{"
+    assert api.send(cut, source=source, headers=good).problem == (400, "body_cut_off")
+    assert api.get(f"{DATASET}/mark", source=source).json == {"mark": 0}
+    assert api.send(lines(*records), source=source, headers=good).counts == (2, 0, 0, 2)
 
 
 def test_a_long_list_of_fates_is_that_of_the_bad_ones(api: Api) -> None:

@@ -3,11 +3,12 @@
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -137,10 +138,11 @@ def test_commands_as_processes_through_a_server(site: Site) -> None:
         assert site.process("register", str(site.folder / "register.json"), "--json", who=AUTHORITY).json == {
             "added": []
         }
-        key = site.process(
-            "publish", str(site.folder / ADAPTER), str(more), "--seal-key", str(file), "--json", who=SYSTEM
-        )
-        assert (key.code, key.error_code) == (2, "seal_key_remote")
+        key = site.root / "keys" / "seal-ny.renshe.key"
+        changed = site.rows([row(person, 88_00) for person in MEMBERS], "changed.csv")
+        sealed = ["publish", str(site.folder / ADAPTER), str(changed), "--seal-key", str(key), "--json"]
+        sent = site.process(*sealed, who=SYSTEM)
+        assert (sent.code, sent.json["taken"]) == (0, 2), sent.stderr
         elsewhere = {"EXCHANGE_SITE": server.url, "EXCHANGE_LEDGERS": str(site.folder / "ledgers")}
         lost = site.process("publish", str(site.folder / ADAPTER), str(more), "--json", who=SYSTEM, more=elsewhere)
         assert (lost.code, lost.error_code) == (2, "ledger_behind")
@@ -153,6 +155,9 @@ def test_commands_as_processes_through_a_server(site: Site) -> None:
         assert site.process("publish", str(adapter), str(more), who=SYSTEM, more=state).code == 0
     assert (site.folder / "ledgers" / "ny.renshe--other.db").exists()
     assert (site.folder / "state" / "exchange" / "ledgers" / "ny.renshe--third.db").exists()
+    delegated = {(body["source"], body["delegate"]) for _, _, body in site.entries("record_commit")}
+    assert ("ny.renshe/pension", False) in delegated
+    assert ("ny.renshe/other", False) not in delegated
     assert {one.name for one in (site.data / "ledgers").iterdir()} == {"ny.renshe--pension.db"}
 
 
@@ -228,3 +233,42 @@ def test_reading_from_a_server_that_stops(site: Site) -> None:
     released = sum(body["released"] for _, _, body in site.entries("release"))
     assert 0 < len(printed) <= released
     assert verify(site.data / "audit", (site.root / VKEY).read_text().strip()).ok
+
+
+def _spoken(site: Site, token: str, *pieces: bytes) -> list[str]:
+    """The status lines that come where the body waits to be asked for (RFC 9110, section 10.1.1), in chunks."""
+    head = [
+        f"POST /v1/datasets/{DATASET}/records?source=ny.renshe/waits&first=1 HTTP/1.1",
+        "Host: x",
+        f"Authorization: Bearer {token}",
+        "Content-Type: application/x-ndjson",
+        "Transfer-Encoding: chunked",
+        "Expect: 100-continue",
+        "Connection: close",
+    ]
+    seen = b""
+    with closing(socket.socket(socket.AF_UNIX)) as line:
+        line.settimeout(30)
+        line.connect(str(next(iter(site.data.glob("serve.sock")))))
+        line.sendall("\r\n".join([*head, "", ""]).encode())
+        while b"\r\n\r\n" not in seen:
+            seen += line.recv(65_536)
+        if seen.startswith(b"HTTP/1.1 100"):
+            for piece in (*pieces, b""):
+                line.sendall(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+        while more := line.recv(65_536):
+            seen += more
+    return re.findall(r"HTTP/1\.1 (\d+)", seen.decode())
+
+
+def test_a_body_waits_until_it_is_asked_for(site: Site) -> None:
+    """Whoever may not publish is told so before he sends it; a body in chunks is whole when its end has come."""
+    value = {"person_id": MEMBERS[0], "region_code": "4", "scheme": "RESIDENT", "status": "ENDED"}
+    none = dict.fromkeys(("monthly_benefit_fen", "last_paid_month", "employer_uscc", "bank_account"))
+    body = json.dumps({**value, **none}).encode() + b"\n"
+    tokens = {who: (site.folder / "tokens" / f"{who}.token").read_text().strip() for who in (SYSTEM, CHECKER)}
+    with served(site):
+        assert _spoken(site, tokens[SYSTEM], body[:20], body[20:], body) == ["100", "200"]
+        assert _spoken(site, tokens[CHECKER], body) == ["403"]
+        assert _spoken(site, "xt1.0123456789abcdef.x", body) == ["401"]
+    assert len(_stored(site)) == 7

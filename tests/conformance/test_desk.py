@@ -6,16 +6,17 @@ compared: answer or error with its facts, and the entries that all of them left 
 
 import json
 import re
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
-import pytest
 import uvicorn
 
 from adapters.files.adapter import FilesAdapter
@@ -43,7 +44,6 @@ from tests.simulator import (
     CHECKER,
     CONSUMER,
     DATASET,
-    FILE,
     MEMBERS,
     NEIGHBOUR,
     PERSONS,
@@ -174,6 +174,7 @@ LISTED = {
     7: record(monthly_benefit_fen=2**63),
     9: record(last_paid_month="龘"),
 }
+WRONG_KINDS = {1: record(region_code=date(2026, 1, 1)), 2: record(monthly_benefit_fen=1.5), 3: record()}
 CONTRACT = json.loads(json.dumps({"format": "exchange.contract/1"}))
 
 
@@ -206,6 +207,8 @@ STEPS = (
     *(Step("listing", AUDITOR, _listed(what)) for what in COLUMNS),
     Step("dataset", CHECKER, lambda desk, _: desk.dataset(DATASET)),
     Step("dataset", CHECKER, lambda desk, _: desk.dataset("x.unknown"), "unknown_dataset"),
+    Step("contract", CHECKER, lambda desk, _: desk.contract(DATASET)),
+    Step("contract", CHECKER, lambda desk, _: desk.contract("x.unknown"), "unknown_dataset"),
     Step("agreement", CHECKER, lambda desk, _: desk.agreement(AGREEMENT)),
     Step("agreement", CHECKER, lambda desk, _: desk.agreement("agr-7"), "unknown_agreement"),
     # Publishing.
@@ -222,7 +225,14 @@ STEPS = (
     Step("publish", SYSTEM, _published(_list({2: record(), 1: record()}, "ny.minzheng/x")), "source_not_own"),
     Step("publish", SYSTEM, _published(_list({1: record()}, "No Source")), "name_malformed"),
     Step("publish", SYSTEM, _published(_broken), "source_unreadable"),
+    Step("publish", SYSTEM, _published(_list(LISTED, "ny.renshe/sealed"), "own.key")),
+    Step("publish", SYSTEM, _published(_list(LISTED, "ny.renshe/sealed"), "own.key")),
+    Step("publish", SYSTEM, _published(_list(WRONG_KINDS, "ny.renshe/kinds"), "own.key")),
+    Step("publish", SYSTEM, _published(_list(LISTED, "ny.renshe/other"), "other.key"), "seal_key_differs"),
+    Step("publish", SYSTEM, _published(_list({}, "ny.renshe/other"), "other.key"), "seal_key_differs"),
+    Step("publish", SYSTEM, _published(_list({}, "ny.renshe/other"), "no.key"), "key_unreadable"),
     Step("publish", CHECKER, _published(_list(LISTED)), "not_the_owner"),
+    Step("publish", CHECKER, _published(_list(LISTED), "own.key"), "not_the_owner"),
     Step("publish", AUTHORITY, _published(_list({})), "not_the_owner"),
     Step("dead_letters", PROVIDER, lambda desk, _: desk.dead_letters(DATASET)),
     Step("dead_letters", CHECKER, lambda desk, _: desk.dead_letters(DATASET), "not_the_owner"),
@@ -328,6 +338,8 @@ class Play:
 def _played(site: Site, engine: Any) -> Play:
     play = Play()
     before = len(site.entries())
+    shutil.copy(site.root / "keys" / "seal-ny.renshe.key", site.folder / "own.key")
+    new_signing_key(site.folder / "other.key")
     with engine(site) as sign_in:
         desk = cache(lambda who: sign_in((site.folder / "tokens" / f"{who}.token").read_text().strip()))
         for step in STEPS:
@@ -361,7 +373,18 @@ def _told(answer: Any) -> Any:
 
 
 def _constant(body: Mapping[str, Any]) -> dict[str, Any]:
-    kept = ("action", "reasons", "event", "query", "results", "source", "first_sequence", "last_sequence", "rejected")
+    kept = (
+        "action",
+        "reasons",
+        "event",
+        "query",
+        "results",
+        "source",
+        "first_sequence",
+        "last_sequence",
+        "rejected",
+        "delegate",
+    )
     return {
         name: body[name] for name in (*kept, "dataset", "consumer", "count", "released", "lo", "hi") if name in body
     }
@@ -395,15 +418,3 @@ def test_both_desks_say_the_same_and_leave_the_same_entries(made: Site, tmp_path
         assert (number, step.method, at_remote.told[number]) == (number, step.method, told)
     assert len(at_local.entries) > 40
     assert at_remote.entries == at_local.entries
-
-
-def test_a_departments_own_seal_key_signs_where_the_log_is(site: Site) -> None:
-    """Over HTTP it is refused clearly, before anything is sent."""
-    key = site.folder / "own.key"
-    new_signing_key(key)
-    with remote(site) as sign_in:
-        desk = sign_in((site.folder / "tokens" / f"{SYSTEM}.token").read_text().strip())
-        with pytest.raises(ExchangeError, match="seal_key_remote"):
-            desk.publish(Events({1: record()}), DATASET, lambda _: None, key)
-        assert desk.mark(DATASET, "ny.renshe/list") == 0
-    assert (site.folder / FILE).exists()

@@ -49,11 +49,15 @@ Reader: TypeAlias = "Callable[[Content, Form], Iterator[Event]]"
 
 
 class BodyAdapter:
-    """The events of one body, of `most` records; those at or below the mark are given, too, to be told as taken."""
+    """The events of one body, of `most` records; those at or below the mark are given, too, to be told as taken.
+    `sealed` says that they were sealed together: then they are one batch, or nothing where the body cannot be read on.
+    """
 
-    def __init__(self, source: str, events: Iterator[Event], notes: Sequence[str], most: int) -> None:
+    def __init__(
+        self, source: str, events: Iterator[Event], notes: Sequence[str], most: int, *, sealed: bool = False
+    ) -> None:
         self.source, self.notes = source, notes
-        self._events, self._most = events, most
+        self._events, self._most, self._sealed = events, most, sealed
 
     def batches(self, mark: int, limit: int) -> Iterator[SourceBatch]:  # noqa: ARG002  the path leaves out what it has
         """See `exchange.source.Adapter`; what comes before a place where the body cannot be read on is given first.
@@ -75,10 +79,10 @@ class BodyAdapter:
                 stop = Invalid("body_records", limit=self._most)
                 break
             draft.add(event)
-            if draft.size >= limit:
+            if draft.size >= limit and not self._sealed:
                 yield draft.batch()
                 draft = _Draft()
-        if draft.size:
+        if draft.size and not (stop and self._sealed):
             yield draft.batch()
         if stop is not None:
             raise stop
