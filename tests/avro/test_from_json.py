@@ -7,7 +7,7 @@ from typing import Any
 
 import fastavro
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exchange.avro.from_json import from_json
@@ -15,6 +15,7 @@ from exchange.avro.records import Codec
 from exchange.avro.schema import Schema, from_document
 from exchange.view.plain import plain
 from tests.avro.strategies import schemas_with_records, values
+from tests.profiles import examples
 
 SAME = st.sampled_from(["boolean", "int", "long", "double", "string"])
 
@@ -31,6 +32,7 @@ def _one(avro: Any, value: Any) -> tuple[Any, list[str]]:
     return read["a"], [fault.code for fault in Codec(schema).faults(read)]
 
 
+@settings(max_examples=examples(20))
 @given(schemas_with_records())
 def test_what_a_view_shows_as_json_is_read_back(drawn: tuple[Schema, dict[str, Any]]) -> None:
     """from_json ∘ plain is the identity: the same record, the same bytes."""
@@ -54,6 +56,7 @@ def _agreeing(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any]]:
     return document, draw(values(schema.document, schema.named))
 
 
+@settings(max_examples=examples(20))
 @given(_agreeing())
 def test_where_avros_own_json_has_the_same_form_fastavro_reads_the_same(drawn: tuple[Any, dict[str, Any]]) -> None:
     """Against fastavro's `json_reader`, for types whose JSON is the same in Avro's encoding."""

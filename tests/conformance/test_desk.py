@@ -29,6 +29,7 @@ from exchange.cli.wire import Wire
 from exchange.control import commands as c
 from exchange.control.questions import Request
 from exchange.errors import ExchangeError
+from exchange.policy import Bundle
 from exchange.policy.bundle import load_bundle
 from exchange.publish import Published
 from exchange.signing.keys import new_signing_key
@@ -174,6 +175,13 @@ LISTED = {
     7: record(monthly_benefit_fen=2**63),
     9: record(last_paid_month="龘"),
 }
+SMALL = Bundle(
+    {
+        "plan.rego": "package exchange\n\nimport rego.v1\n\ndefault plan := {}\n",
+        "plan_test.rego": "package exchange.plan_test\n\nimport rego.v1\n\ntest_no if false\n\ntest_yes if true\n",
+    },
+    {},
+)
 WRONG_KINDS = {1: record(region_code=date(2026, 1, 1)), 2: record(monthly_benefit_fen=1.5), 3: record()}
 CONTRACT = json.loads(json.dumps({"format": "exchange.contract/1"}))
 
@@ -299,14 +307,10 @@ STEPS = (
     _do(CHECKER, c.WithdrawPolicy("drill"), "role_missing"),
     _do(AUTHORITY, c.WithdrawPolicy("drill")),
     Step("read", CHECKER, lambda desk, _: list(desk.read(READ, {}, "jsonl")), "question_refused"),
-    Step("test_policy", CONSUMER, lambda desk, site: dict(desk.test_policy(load_bundle(site.root / "policies")))),
+    Step("test_policy", CONSUMER, lambda desk, _: dict(desk.test_policy(SMALL))),
+    Step("submit_policy", CONSUMER, lambda desk, _: desk.submit_policy(SMALL), "policy_tests_failed"),
+    Step("submit_policy", CHECKER, lambda desk, _: desk.submit_policy(SMALL), "role_missing"),
     Step("submit_policy", CONSUMER, lambda desk, site: desk.submit_policy(load_bundle(site.root / "policies"))),
-    Step(
-        "submit_policy",
-        CHECKER,
-        lambda desk, site: desk.submit_policy(load_bundle(site.root / "policies")),
-        "role_missing",
-    ),
     Step("execute", CONSUMER, lambda desk, site: desk.execute(c.ApprovePolicy(_revision(site))), "same_person"),
     Step("execute", AUTHORITY, lambda desk, site: desk.execute(c.ApprovePolicy(_revision(site)))),
     Step("read", CHECKER, lambda desk, _: list(desk.read(READ, {}, "jsonl"))),
