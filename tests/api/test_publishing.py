@@ -30,6 +30,7 @@ from hypothesis import strategies as st
 from exchange.api.app import create_app
 from exchange.api.bodies import READERS, BodyAdapter, Content, Event, Form
 from exchange.api.bodies.lines import depth
+from exchange.api.examples import BODIES
 from exchange.avro.container import write
 from exchange.avro.frame import frame
 from exchange.avro.records import Codec
@@ -265,6 +266,13 @@ def test_each_form_goes_in_once(api: Api, media: str) -> None:
     assert api.get(f"{DATASET}/mark", source=answer.source).json == {"mark": 2}
     seen = [one for _, kind, one in api.exchange.audit.entries(0, api.exchange.audit.size) if kind == "record_commit"]
     assert (seen[-1]["source"], seen[-1]["last_sequence"], seen[-1]["delegate"]) == (answer.source, 2, True)
+
+
+@pytest.mark.parametrize("media", BODIES)
+def test_the_examples_of_the_description_are_taken(api: Api, media: str) -> None:
+    """Each as it stands there; the event that an adapter rejected is told so."""
+    body = BODIES[media] if isinstance(BODIES[media], str) else json.dumps(BODIES[media])
+    assert api.send(body, media).fates == (["taken", "cell_id_damaged"] if media == EVENTS else ["taken"])
 
 
 @pytest.mark.parametrize("media", GOOD)
