@@ -22,7 +22,9 @@ FILE: Final = "exchange.toml"
 SAMPLE: Final = "sample."  # so begins the origin of a sample site, and no other's
 _LARGEST: Final = 1 << 20
 # Not settings of a site: which site, whose token, and what only our own tests read.
-_OTHER_VARIABLES: Final = frozenset({"EXCHANGE_SITE", "EXCHANGE_TOKEN", "EXCHANGE_TEST_OPA", "EXCHANGE_LANG"})
+_OTHER_VARIABLES: Final = frozenset(
+    {"EXCHANGE_SITE", "EXCHANGE_TOKEN", "EXCHANGE_LEDGERS", "EXCHANGE_TEST_OPA", "EXCHANGE_LANG"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ SETTINGS: Final = (
     Setting("access.plan_seconds", "int", 60, "how long a plan may be used again", 0, 60),
     Setting("publish.batch_records", "int", 10_000, "records sealed and appended together at the most", 1, 10_000),
     Setting("publish.partitions", "int", 1, "partitions of a new topic", 1, 1_000),
+    Setting("publish.request_records", "int", 100_000, "records in one request at the most", 1, 10_000_000),
     Setting("http.host", "text", "127.0.0.1", "address that `exchange serve` listens on"),
     Setting("http.port", "int", 8431, "its port; 0: any that is free", 0, 65_535),
     Setting("http.certificate", "text", "", "file of its TLS certificate chain (PEM); needed beyond this machine"),

@@ -12,6 +12,7 @@ from exchange.errors import Unavailable
 
 FOLDERS: Final = ("schemas", "policies", "adapters", "data", "keys")
 VKEY: Final = "keys/audit.vkey"  # the audit log's public key, for auditors
+LEDGERS: Final = "data/ledgers"
 _LOCK: Final = "data/lock"
 
 
@@ -48,9 +49,9 @@ def no_reserve() -> None:
     """The check where no reserve is kept."""
 
 
-def ledger(root: Path, source: str) -> Path:
-    """Where the files adapter of a source keeps what it has handed over."""
-    return root / "data" / "ledgers" / (source.replace("/", "--") + ".db")
+def ledger(folder: Path, source: str) -> Path:
+    """Where the files adapter of a source keeps what it has handed over, in a folder of ledgers."""
+    return folder / (source.replace("/", "--") + ".db")
 
 
 @contextmanager

@@ -6,13 +6,12 @@ otherwise hide every row after it in one cell, or let the text of one cell pass 
 
 import csv
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final, TextIO
 
 from adapters.files.config import FilesConfig
 from adapters.files.encoding import encoding_of
 from adapters.files.headers import found_headers, numbered_headers
-from adapters.files.rows import MAX_CELL, SUSPECT, Headers, RawRow, suspect
+from adapters.files.rows import MAX_CELL, SUSPECT, Headers, Openable, RawRow, suspect
 from exchange.errors import Invalid
 
 MAX_ROW: Final = 4 << 20
@@ -21,7 +20,7 @@ MAX_ROW: Final = 4 << 20
 class CsvFile:
     """One file, opened for one reading: first `headers`, then `rows`. `notes` fill while it is read."""
 
-    def __init__(self, path: Path, config: FilesConfig) -> None:
+    def __init__(self, path: Openable, config: FilesConfig) -> None:
         self._config = config
         self._file = path.name
         codec, note = encoding_of(path, config.encoding)
@@ -143,8 +142,9 @@ class _Lines:
         return line
 
 
-def _open(path: Path, codec: str) -> TextIO:
+def _open(path: Openable, codec: str) -> TextIO:
     try:
-        return path.open(encoding=codec, errors="surrogateescape", newline="")
+        stream: TextIO = path.open(encoding=codec, errors="surrogateescape", newline="")
     except OSError as error:
         raise Invalid("source_unreadable", where=path.name, detail=type(error).__name__) from error
+    return stream

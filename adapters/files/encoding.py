@@ -5,9 +5,9 @@ wrote. One wrong byte does not make a UTF-8 file GB18030: of the two, the one wi
 """
 
 import codecs
-from pathlib import Path
 from typing import Final
 
+from adapters.files.rows import Openable
 from exchange.errors import Invalid
 
 _CHUNK: Final = 1 << 20
@@ -17,7 +17,7 @@ _ZIP: Final = b"PK\x03\x04"
 _OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 
-def is_workbook(path: Path) -> bool:
+def is_workbook(path: Openable) -> bool:
     """Whether the file begins as workbooks do, of today (a zip archive) or of before 2007.
 
     Raises:
@@ -25,12 +25,13 @@ def is_workbook(path: Path) -> bool:
     """
     try:
         with path.open("rb") as stream:
-            return stream.read(8).startswith((_ZIP, _OLE))
+            head: bytes = stream.read(8)
+            return head.startswith((_ZIP, _OLE))
     except OSError as error:
         raise Invalid("source_unreadable", where=path.name, detail=type(error).__name__) from error
 
 
-def encoding_of(path: Path, setting: str) -> tuple[str, str]:
+def encoding_of(path: Openable, setting: str) -> tuple[str, str]:
     """The codec to read this file with, and a note for the operator where it was guessed (else "").
 
     Raises:
@@ -58,7 +59,7 @@ def _refuse(head: bytes, where: str) -> None:
         raise Invalid("file_not_csv", where=where)
 
 
-def _guess(path: Path, head: bytes) -> tuple[str, str]:
+def _guess(path: Openable, head: bytes) -> tuple[str, str]:
     if head.startswith(_GB18030_BOM):
         return "gb18030", ""
     if _decodes(path, "utf-8"):
@@ -70,11 +71,11 @@ def _guess(path: Path, head: bytes) -> tuple[str, str]:
     return "gb18030", _note(path, "GB18030")
 
 
-def _note(path: Path, name: str) -> str:
+def _note(path: Openable, name: str) -> str:
     return f"{path.name}: encoding guessed: {name} | 编码猜定为 {name}"
 
 
-def _decodes(path: Path, codec: str) -> bool:
+def _decodes(path: Openable, codec: str) -> bool:
     decoder = codecs.getincrementaldecoder(codec)()
     try:
         with path.open("rb") as stream:
@@ -86,7 +87,7 @@ def _decodes(path: Path, codec: str) -> bool:
     return True
 
 
-def _broken_lines(path: Path, codec: str) -> int:
+def _broken_lines(path: Openable, codec: str) -> int:
     # A line feed is never part of a character in either encoding, so that lines can be judged one by one.
     broken = 0
     with path.open("rb") as stream:

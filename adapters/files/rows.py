@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from exchange.errors import Invalid
 
@@ -11,6 +11,19 @@ MAX_CELL: Final = 1 << 20
 # Control characters no text has, and the surrogates that stand for bytes which are not of the encoding.
 SUSPECT: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
+class Openable(Protocol):
+    """A path, or what is opened and called like one."""
+
+    @property
+    def name(self) -> str:
+        """What dead letters call it."""
+        ...
+
+    def open(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401  as `Path.open`
+        """See `Path.open`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ def read(
     partitions = {"Exchange-Partitions": str(desk.exchange.log.topics().get(name, 0))}
     if release is None:
         return Response(status_code=204, headers={"Exchange-Next-Position": str(position), **partitions})
-    return _answer(release, form, partitions)
+    return _answer(request, release, form, partitions)
 
 
 @router.post("/datasets/{name}/lookup", operation_id="lookup", response_class=Response, responses={200: _RECORDS})
@@ -72,7 +72,7 @@ def lookup(
     """The latest record of each of these subjects, as the plan allows; their ids stand in the body alone."""
     form = _form(request)
     question = Question("lookup", name, body.purpose, body.case, tuple(body.fields) if body.fields else None)
-    return _answer(desk.lookup(question, body.ids, form), form, {})
+    return _answer(request, desk.lookup(question, body.ids, form), form, {})
 
 
 @router.post("/datasets/{name}/explain", operation_id="explain")
@@ -85,7 +85,8 @@ def explain(
     return Explanation(plan=plan, sentences=sentences)
 
 
-def _answer(release: Release, form: Format, more: Mapping[str, str]) -> Response:
+def _answer(request: Request, release: Release, form: Format, more: Mapping[str, str]) -> Response:
+    request.app.state.metrics.released.inc(release.released)
     counts = {"Exchange-Released": release.released, "Exchange-Withheld": release.withheld}
     places = {"Exchange-Partition": release.partition, "Exchange-Next-Position": release.next_position}
     told = {**counts, **places, "Exchange-Index": release.index, "Exchange-Excluded": release.excluded}

@@ -9,7 +9,7 @@ import anyio.to_thread
 from fastapi import FastAPI
 
 from exchange import __version__
-from exchange.api import access, audit, control, health, problems
+from exchange.api import access, audit, control, health, problems, publishing
 from exchange.api.caller import Callers
 from exchange.api.edge import Edge, Limits
 from exchange.api.metrics import Metrics
@@ -52,7 +52,7 @@ def create_app(
     app.state.metrics, app.state.callers = Metrics(), Callers(exchange, now_ns)
     problems.install(app)
     app.include_router(health.router)
-    for room in (control, access, audit):
+    for room in (control, publishing, access, audit):
         app.include_router(room.router, prefix=PREFIX, responses=_problems())
     limits = Limits(
         records_bytes=settings.number("http.body_mb") * _MB,

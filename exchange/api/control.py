@@ -71,6 +71,12 @@ def show_dataset(desk: Signed, name: str) -> Row:
     return desk.dataset(name)
 
 
+@router.get("/datasets/{name}/contract", operation_id="show_contract")
+def show_contract(desk: Signed, name: str) -> Row:
+    """A dataset's contract as it was accepted, its schemas written out: what records are written and checked with."""
+    return desk.contract(name)
+
+
 @router.get("/agreements/{agreement}", operation_id="show_agreement")
 def show_agreement(desk: Signed, agreement: str) -> Row:
     """An agreement: who requested, reviewed and approved it, and its terms."""

@@ -1,5 +1,6 @@
 """A real example for every operation: `tests/api/test_examples.py` sends each one and compares the answer's form."""
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -66,4 +67,29 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "lookup": {"purpose": "dibao.initial_check", "case": "case-1", "ids": ["11010519491231002X"], "fields": None},
     "explain": {"purpose": "dibao.initial_check", "case": "case-1", "fields": None, "action": "read"},
     "who_saw": {"ids": ["11010519491231002X"], "subject_type": "person"},
+}
+
+_RECORD: Final = {
+    "person_id": "432524197901010028",
+    "region_code": "431126",
+    "scheme": "RESIDENT",
+    "status": "RECEIVING",
+    "monthly_benefit_fen": 12300,
+    "last_paid_month": "2026-10",
+    "employer_uscc": None,
+    "bank_account": None,
+}
+_PLACE: Final = {"file": "pension.csv", "row": 9, "column": ""}
+_EVENTS: Final = (
+    {"sequence": 7, "place": _PLACE, "value": _RECORD},
+    {"sequence": 8, "place": _PLACE, "rejected": {"code": "cell_id_damaged", "shape": {"person_id": "9.99A+99"}}},
+)
+# Bodies of records of `hrss.pension_account`, by media type; the container of Avro is no text.
+BODIES: Final[Mapping[str, Any]] = {
+    "application/x-ndjson": json.dumps(_RECORD) + "\n",
+    "application/vnd.exchange.events+ndjson": "".join(json.dumps(one) + "\n" for one in _EVENTS),
+    "text/csv": ",".join(_RECORD) + "\r\n" + "432524197901010028,431126,RESIDENT,RECEIVING,12300,2026-10,,\r\n",
+    "application/vnd.kafka.binary.v2+json": {
+        "records": [{"value": "AAAAAAEkNDMyNTI0MTk3OTAxMDEwMDI4DDQzMTEyNgICApjAAQIOMjAyNi0xMAAA"}]
+    },
 }

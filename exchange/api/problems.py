@@ -34,7 +34,10 @@ _STATUS: Final[Mapping[str, int]] = {
     "body_slow": 408,
     "already_exists": 409,
     "body_too_large": 413,
+    "body_records": 413,
     "body_type_unknown": 415,
+    "body_charset_unknown": 415,
+    "body_encoding_unknown": 415,
     "too_many_requests": 429,
 }
 _RETRY_S: Final = 2

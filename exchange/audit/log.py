@@ -111,24 +111,28 @@ class AuditLog:
                 `audit_stopped`.
             Invalid: `audit_entry_unknown` for an id that was never submitted (or its transaction not committed).
         """
-        self._check_running()
-        with self._lock:
-            outcome, slot = self._outcomes.get(entry_id), self._slots.get(entry_id)
-            known = outcome is not None or slot is not None
-            if not known:
-                slot = self._slots[entry_id] = _Slot()
-        if not known:
-            outcome = self._settled(entry_id)  # after the slot is there: what comes later will fill it
-            if outcome is not None:
-                self._forget([entry_id])  # nothing will fill it any more
-            self._wake.set()
-        if outcome is None and slot is not None:
-            slot.ready.wait(timeout_s)
-            outcome = slot.outcome
-        if outcome is None:
+        until = time.monotonic() + timeout_s
+        while True:
             self._check_running()
-            raise Unavailable("audit_unavailable", seconds=timeout_s)
-        return self._receipt(outcome)
+            with self._lock:
+                outcome, slot = self._outcomes.get(entry_id), self._slots.get(entry_id)
+                known = outcome is not None or slot is not None
+                if not known:
+                    slot = self._slots[entry_id] = _Slot()
+            if not known:
+                outcome = self._settled(entry_id)  # after the slot is there: what comes later will fill it
+                if outcome is not None:
+                    self._forget([entry_id])  # nothing will fill it any more
+                self._wake.set()
+            if outcome is None and slot is not None:
+                forgotten = slot.ready.wait(max(until - time.monotonic(), 0)) and slot.outcome is None
+                outcome = slot.outcome
+                if forgotten and time.monotonic() < until:
+                    continue  # whoever made the slot has no use for it: look for oneself
+            if outcome is None:
+                self._check_running()
+                raise Unavailable("audit_unavailable", seconds=timeout_s)
+            return self._receipt(outcome)
 
     def append(self, entry: Entry, timeout_s: float = WAIT_S) -> Receipt:
         """`submit` and `wait`."""
@@ -262,9 +266,12 @@ class AuditLog:
             raise Unavailable("audit_stopped", cause=self._stopped)
 
     def _forget(self, ids: Sequence[bytes]) -> None:
+        """Lets go of slots that nothing will fill; who waits for one looks again."""
         with self._lock:
-            for entry_id in ids:
-                self._slots.pop(entry_id, None)
+            slots = [self._slots.pop(entry_id, None) for entry_id in ids]
+        for slot in slots:
+            if slot is not None:
+                slot.ready.set()
 
     def _settled(self, entry_id: bytes) -> tuple[int, int] | Mapping[str, object] | None:
         """The outcome by the outbox's word; None while the entry waits for its checkpoint."""

@@ -49,8 +49,9 @@ def write(stream: BinaryIO, schema: Schema, values: Iterable[Mapping[str, Any]])
     return total
 
 
-def read(stream: BinaryIO, where: str) -> tuple[Schema, Iterator[dict[str, Any]]]:
-    """The file's schema, and its records as they are asked for.
+def read(stream: BinaryIO, where: str, reader: Schema | None = None) -> tuple[Schema, Iterator[dict[str, Any]]]:
+    """The file's schema, and its records as they are asked for; under `reader` (by Avro's schema resolution), which has
+    to read all that the file's schema writes (`exchange.contracts.compatibility`).
 
     Raises:
         Invalid: `container_damaged` at `where` for what is no container, is cut off or damaged, `block` the number
@@ -65,7 +66,7 @@ def read(stream: BinaryIO, where: str) -> tuple[Schema, Iterator[dict[str, Any]]
     if codec not in (b"null", b"deflate") or "avro.schema" not in meta:
         _damaged(where, 0)
     schema = parse(meta["avro.schema"], where=where)
-    return schema, _records(stream, compile_reader(schema, schema), sync, codec == b"deflate", where)
+    return schema, _records(stream, compile_reader(schema, reader or schema), sync, codec == b"deflate", where)
 
 
 def _prefixed(data: bytes) -> bytes:

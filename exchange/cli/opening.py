@@ -5,12 +5,13 @@ import gc
 import secrets
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from exchange.cli.terminal import Terminal
 from exchange.errors import Invalid, Refused, Unavailable
+from exchange.site import LEDGERS
 
 if TYPE_CHECKING:
     from exchange.control.model import Principal
@@ -23,6 +24,20 @@ _WEB: Final = ("http://", "https://")
 def site_of(terminal: Terminal, parsed: argparse.Namespace) -> Path:
     """The site's folder: the option, else the variable, else the current folder."""
     return Path(_place(terminal, parsed))
+
+
+def ledgers_of(terminal: Terminal, parsed: argparse.Namespace) -> Path:
+    """Where adapters keep what they have sent: EXCHANGE_LEDGERS; else with the site; for one that is elsewhere, with
+    its user's own state (XDG base directories).
+    """
+    own = terminal.environment.get("EXCHANGE_LEDGERS")
+    if own:
+        return Path(own)
+    place = _place(terminal, parsed)
+    if not place.startswith(_WEB):
+        return Path(place) / LEDGERS
+    state = terminal.environment.get("XDG_STATE_HOME", "")
+    return (Path(state) if Path(state).is_absolute() else Path.home() / ".local" / "state") / "exchange" / "ledgers"
 
 
 def _place(terminal: Terminal, parsed: argparse.Namespace) -> str:
@@ -41,7 +56,8 @@ def desk_of(terminal: Terminal, parsed: argparse.Namespace) -> "Iterator[Desk]":
     """
     place = _place(terminal, parsed)
     if place.startswith(_WEB):
-        yield _remote(place, terminal, parsed)
+        with _remote(place, terminal, parsed) as desk:
+            yield desk
         return
     with ExitStack() as stack:
         try:
@@ -55,7 +71,8 @@ def desk_of(terminal: Terminal, parsed: argparse.Namespace) -> "Iterator[Desk]":
 
             yield LocalDesk(exchange, _actor(exchange, terminal, parsed))
             return
-    yield _remote(f"unix:{socket}", terminal, parsed)
+    with _remote(f"unix:{socket}", terminal, parsed) as desk:
+        yield desk
 
 
 @contextmanager
@@ -85,11 +102,13 @@ def _imports_uncollected() -> Iterator[None]:
         gc.enable()
 
 
-def _remote(place: str, terminal: Terminal, parsed: argparse.Namespace) -> "Desk":
+@contextmanager
+def _remote(place: str, terminal: Terminal, parsed: argparse.Namespace) -> "Iterator[Desk]":
     from exchange.cli.remote import RemoteDesk
     from exchange.cli.wire import Wire
 
-    return RemoteDesk(Wire(place, _token(terminal, parsed), terminal.language))
+    with closing(Wire(place, _token(terminal, parsed), terminal.language)) as wire:
+        yield RemoteDesk(wire)
 
 
 def _token(terminal: Terminal, parsed: argparse.Namespace) -> str:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exchange.cli.opening import desk_of, site_of
+from exchange.cli.opening import desk_of, ledgers_of
 from exchange.cli.options import Commands, command
 from exchange.cli.terminal import Terminal
 from exchange.errors import Invalid
@@ -30,7 +30,7 @@ def mount(commands: Commands, common: argparse.ArgumentParser, language: Languag
 
 def _publish(terminal: Terminal, parsed: argparse.Namespace) -> None:
     with desk_of(terminal, parsed) as desk:
-        adapter, dataset = files_adapter(parsed.adapter, parsed.files, site_of(terminal, parsed), desk)
+        adapter, dataset = files_adapter(parsed.adapter, parsed.files, ledgers_of(terminal, parsed), desk)
         with terminal.progress(None, "rec") as bar:
 
             def on_batch(so_far: "Published") -> None:
@@ -55,8 +55,8 @@ def _dead_letters(terminal: Terminal, parsed: argparse.Namespace) -> None:
         terminal.table(desk.dead_letters(parsed.dataset), ["file", "row", "column", "code", "shape"])
 
 
-def files_adapter(config: Path, files: "Sequence[Path]", site: Path, desk: "Desk") -> "tuple[FilesAdapter, str]":
-    """The files adapter that a TOML file describes, its ledger in the site's folder, and the dataset that it feeds.
+def files_adapter(config: Path, files: "Sequence[Path]", ledgers: Path, desk: "Desk") -> "tuple[FilesAdapter, str]":
+    """The files adapter that a TOML file describes, its ledger in that folder, and the dataset that it feeds.
 
     Raises:
         Invalid: `adapter_fields_differ`: it fills other fields than the dataset's: every record would fail.
@@ -72,6 +72,6 @@ def files_adapter(config: Path, files: "Sequence[Path]", site: Path, desk: "Desk
     if filled != needed:
         unknown, missing = (", ".join(sorted(some)) or "-" for some in (filled - needed, needed - filled))
         raise Invalid("adapter_fields_differ", where=config.name, unknown=unknown, missing=missing)
-    place = ledger(site, check("source", read.source))
+    place = ledger(ledgers, check("source", read.source))
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return FilesAdapter(read, files, place), read.dataset

@@ -83,12 +83,17 @@ class RemoteDesk:
         """See `Desk.dataset`."""
         return cast("Row", self._wire.json("GET", ["datasets", name]))
 
+    def contract(self, name: str) -> Row:
+        """See `Desk.contract`."""
+        return cast("Row", self._wire.json("GET", ["datasets", name, "contract"]))
+
     def agreement(self, agreement: str) -> Row:
         """See `Desk.agreement`."""
         return cast("Row", self._wire.json("GET", ["agreements", agreement]))
 
     def read(self, request: Request, start: Mapping[int, int], form: Format) -> Iterator[Release]:
         """See `Desk.read`. One release is asked for after the other, each from where the last one ended."""
+        self._check_places(request, start, form)
         partition, partitions = 0, 1
         while partition < max(partitions, 1):
             position = start.get(partition, 0)
@@ -99,9 +104,14 @@ class RemoteDesk:
                 yield release
                 position = release.next_position or 0
             partition += 1
-        for beyond in start:
-            if beyond >= partitions and start[beyond]:
-                raise Invalid("position_unknown", where=f"{request.dataset}/{beyond}", position=start[beyond])
+
+    def _check_places(self, request: Request, start: Mapping[int, int], form: Format) -> None:
+        """Has a partition that there is not refused before anything is released."""
+        beyond = [partition for partition in start if partition and start[partition]]
+        partitions = self.dataset(request.dataset)["partitions"] if beyond else 0
+        for partition in beyond:
+            if partition >= partitions:
+                self._batch(request, partition, start[partition], form)
 
     def _batch(self, request: Request, partition: int, position: int, form: Format) -> tuple[Release | None, int]:
         query = [("purpose", request.purpose), ("partition", partition), ("position", position), ("limit", _MOST)]
@@ -136,16 +146,39 @@ class RemoteDesk:
     def publish(
         self, adapter: "Adapter", dataset: str, on_batch: "Callable[[Published], None]", own_key: Path | None = None
     ) -> "Published":
-        """See `Desk.publish`."""
-        raise NotImplementedError
+        """See `Desk.publish`. The adapter runs on this side, and so does an `own_key`, which stays here: each batch is
+        checked and sealed before it is sent.
+        """
+        from exchange.cli.sending import send_events
+
+        if own_key is None:
+            return send_events(self._wire, adapter, dataset, on_batch)
+        from exchange.cli.sealing import Sealer
+
+        sealer = Sealer.of(self, dataset, adapter.source, own_key)
+        try:
+            return send_events(self._wire, adapter, dataset, on_batch, sealer)
+        except Invalid as error:
+            if error.code == "seal_key_differs":  # the server does not know in which file the key is
+                raise Invalid(error.code, where=str(own_key), **error.facts) from None
+            raise
 
     def dead_letters(self, dataset: str) -> list[Row]:
         """See `Desk.dead_letters`."""
-        return cast("list[Row]", self._wire.json("GET", ["datasets", dataset, "dead-letters"]))
+        return self._pages(["datasets", dataset, "dead-letters"])
 
     def withheld(self, dataset: str) -> list[Row]:
         """See `Desk.withheld`."""
-        return cast("list[Row]", self._wire.json("GET", ["datasets", dataset, "withheld"]))
+        return self._pages(["datasets", dataset, "withheld"])
+
+    def _pages(self, path: Sequence[str]) -> list[Row]:
+        rows: list[Row] = []
+        start: int | None = 0
+        while start is not None:
+            page = self._wire.json("GET", path, None, {"from": start, "limit": _MOST})
+            rows += page["rows"]
+            start = page["next"]
+        return rows
 
     def who_saw(self, subject_type: str, ids: Sequence[str]) -> list[Row]:
         """See `Desk.who_saw`."""

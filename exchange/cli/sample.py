@@ -37,6 +37,7 @@ from exchange.control import commands as c
 from exchange.control.questions import Request
 from exchange.errors import Refused
 from exchange.settings import secret
+from exchange.site import LEDGERS
 from exchange.wiring import Exchange, MadeSite, make_site, open_exchange, standing
 from exchange.wiring.desk import LocalDesk
 
@@ -160,9 +161,8 @@ class _Sample:
             if not name.endswith("-correction.csv"):
                 config = load_config(source / file.config)
                 desk = LocalDesk(self.exchange, self.actor(f"svc.{PUBLISHERS[config.dataset]}"))
-                adapter, dataset = files_adapter(
-                    source / file.config, [source / name], self.exchange.settings.root, desk
-                )
+                ledgers = self.exchange.settings.path(LEDGERS)
+                adapter, dataset = files_adapter(source / file.config, [source / name], ledgers, desk)
                 yield desk.publish(adapter, dataset, lambda _: None)
 
     def agreements(self) -> Iterator[object]:

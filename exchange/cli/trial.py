@@ -17,7 +17,7 @@ from exchange.cli.trial_masks import suggested
 from exchange.control import commands as c
 from exchange.control.tokens import new_token
 from exchange.messages import Language
-from exchange.site import VKEY
+from exchange.site import LEDGERS, VKEY
 from exchange.wiring.desk import LocalDesk
 
 if TYPE_CHECKING:
@@ -130,7 +130,8 @@ def try_file(
         _policy(exchange, root / "policies")
         _submit(exchange, contract)
         published, notes = _publish(exchange, config, file, on_progress)
-        letters = list(islice(exchange.dead_letters(_who(exchange, SYSTEM), draft.dataset), LETTERS))
+        told = islice(exchange.dead_letters(_who(exchange, SYSTEM), draft.dataset), LETTERS)
+        letters = [letter for _, letter in told]
         _agree(exchange, draft, now_ns())
         plan = _explained(exchange, draft.dataset, language)
         owner = _first(exchange, draft.dataset) if published.taken else []
@@ -206,7 +207,7 @@ def _publish(
     exchange: "Exchange", config: Path, file: Path, on_progress: OnProgress
 ) -> "tuple[Published, Sequence[str]]":
     desk = LocalDesk(exchange, _who(exchange, SYSTEM))
-    adapter, dataset = files_adapter(config, [file], exchange.settings.root, desk)
+    adapter, dataset = files_adapter(config, [file], exchange.settings.path(LEDGERS), desk)
     published = desk.publish(adapter, dataset, lambda so_far: on_progress("published", so_far.taken + so_far.rejected))
     return published, adapter.notes
 

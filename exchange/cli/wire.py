@@ -50,19 +50,27 @@ class Wire:
         content: bytes | None = None,
         query: object = None,
         headers: Mapping[str, str] | None = None,
+        *,
+        again: bool = False,
     ) -> tuple[int, Mapping[str, str], bytes]:
-        """Status, headers (names in lower case) and body of an answer that is no problem."""
-        target = "/v1/" + "/".join(quote(part, safe="") for part in path)
+        """Status, headers (names in lower case) and body of an answer that is no problem. `again` says that sending the
+        request twice does what sending it once does.
+        """
+        parts = list(path)
+        if any(part in {"", ".", ".."} or "/" in part for part in parts):
+            raise Invalid("page_unknown")  # nothing is called so, and no server is asked what such an address means
+        target = "/v1/" + "/".join(quote(part, safe="") for part in parts)
         if query:
             target += "?" + urlencode(query, doseq=True)  # type: ignore[arg-type]  # pairs or a mapping
         own = {"Authorization": f"Bearer {self._token}", "Accept-Language": self._language}
-        status, told, body = self._exchanged(method, target, content, {**own, **(headers or {})})
+        repeatable = again or method == "GET"
+        status, told, body = self._exchanged(method, target, content, {**own, **(headers or {})}, repeatable=repeatable)
         if status >= 400:  # RFC 9110, section 15
             raise self._problem(status, body)
         return status, told, body
 
     def _exchanged(
-        self, method: str, target: str, content: bytes | None, headers: Mapping[str, str]
+        self, method: str, target: str, content: bytes | None, headers: Mapping[str, str], *, repeatable: bool
     ) -> tuple[int, Mapping[str, str], bytes]:
         kept = self._connection is not None
         try:
@@ -71,17 +79,18 @@ class Wire:
             answer = connection.getresponse()
             body = answer.read(_LARGEST)
         except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError) as error:
-            self._drop()
+            self.close()
             # A kept connection that the server had closed meanwhile: only what changes nothing is sent once more.
-            if kept and method == "GET":
-                return self._exchanged(method, target, content, headers)
+            if kept and repeatable:
+                return self._exchanged(method, target, content, headers, repeatable=False)
             raise self._unreachable(error) from None
         except (OSError, http.client.HTTPException) as error:
-            self._drop()
+            self.close()
             raise self._unreachable(error) from None
         return answer.status, {name.lower(): value for name, value in answer.getheaders()}, body
 
-    def _drop(self) -> None:
+    def close(self) -> None:
+        """Drops the connection; a further request makes another."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from exchange.errors import Tampered
 from exchange.log.tables import COMMITTED, SEALS
@@ -56,8 +57,13 @@ class SealStore:
         row = {**seal, **rest, "sequences": sequences, "leaves": b"".join(sealed.leaves)}
         with self._transaction() as connection:
             known = connection.execute(select(SEALS.c.id).where(SEALS.c.id == sealed.seal.id)).scalar()
-            if known is None:
-                connection.execute(insert(SEALS), row)
+            if known is not None:
+                return
+            try:
+                with connection.begin_nested():
+                    connection.execute(insert(SEALS), row)
+            except IntegrityError:
+                pass  # who publishes the same batch at the same time was first
 
     def get(self, seal_id: str) -> Sealed:
         """The seal with its leaves, verified.

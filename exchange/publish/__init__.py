@@ -25,13 +25,13 @@ from exchange.log.seals import Sealed
 from exchange.names import check, partition_of
 from exchange.publish.commits import PublishParts, Range, commit, commit_behind, recover, transactions
 from exchange.signing.keys import SigningKey
-from exchange.signing.seals import rejected_leaf, seal, seal_leaves
+from exchange.signing.seals import Seal, held, rejected_leaf, seal, seal_leaves
 from exchange.source import Adapter, Rejected, SourceBatch
 
 if TYPE_CHECKING:  # every start recovers, and few publish
     from exchange.contracts.check import Checker
 
-__all__ = ["PublishParts", "PublishTarget", "Published", "publish", "recover", "transactions"]
+__all__ = ["Fates", "PublishParts", "PublishTarget", "Published", "publish", "recover", "transactions"]
 
 _TRIES: Final = 5
 
@@ -41,7 +41,8 @@ class PublishTarget:
     """The dataset that is published, by whom and under whose key.
 
     `fingerprint` and `schema_id` are of the schema that `checker` checks; `delegate` says that the exchange keeps the
-    department's `key` and signs for it; `actor` is the publishing principal's pseudonym.
+    department's `key` and signs for it; `actor` is the publishing principal's pseudonym. Where the department sealed
+    the batch itself, elsewhere, `key` is that seal: it has to be one of exactly what is taken.
     """
 
     name: str
@@ -52,7 +53,7 @@ class PublishTarget:
     dead_schema_id: int
     partitions: int
     subject_type: str
-    key: SigningKey
+    key: SigningKey | Seal
     delegate: bool
     actor: str | None = None
 
@@ -73,6 +74,35 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
+class Fates:
+    """What became of each record of one batch, in columns.
+
+    `stored` are batches of the log with the position of each of their records, the dead letters' among them, in the
+    topic `exchange.log.dead_letters.topic_of` the dataset; `rejected` says of those why; `already` are the sequences
+    that had been taken before.
+    """
+
+    stored: Sequence[tuple[Batch, Sequence[int]]]
+    rejected: Sequence[Rejected]
+    already: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """A batch that was taken, and the mark after it."""
+
+    mark: int
+    stored: Sequence[tuple[Batch, Sequence[int]]] = ()
+    taken: int = 0
+    rejected: Sequence[Rejected] = ()
+
+    def fates(self, batch: SourceBatch) -> Fates:
+        known = {sequence for one, _ in self.stored for sequence in one.sequences}
+        every = sorted([*batch.sequences, *(one.sequence for one in batch.rejected)])
+        return Fates(self.stored, self.rejected, [sequence for sequence in every if sequence not in known])
+
+
+@dataclass(frozen=True, slots=True)
 class _Good:
     """Records that may be published; the columns have the same length."""
 
@@ -82,14 +112,21 @@ class _Good:
 
 
 def publish(
-    adapter: Adapter, dataset: PublishTarget, parts: PublishParts, *, on_batch: Callable[[Published], None]
+    adapter: Adapter,
+    dataset: PublishTarget,
+    parts: PublishParts,
+    *,
+    on_batch: Callable[[Published], None],
+    on_fates: Callable[[Fates], None] | None = None,
 ) -> Published:
-    """Takes in what the adapter has; `on_batch` gets the sum so far whenever a batch is acknowledged.
+    """Takes in what the adapter has; `on_batch` gets the sum so far whenever a batch is acknowledged, after `on_fates`
+    got what became of each of its records.
 
     A bad record raises nothing: it goes to the dead letters, and the others go on.
 
     Raises:
-        Invalid: `source_batch_malformed`: sequences that do not rise, columns of unlike length.
+        Invalid: `source_batch_malformed`: sequences that do not rise, columns of unlike length; `seal_differs`: a seal
+            that was made elsewhere is not one of these records.
         Unavailable: nothing of the batch is acknowledged; some of it may be stored all the same: send again.
         Tampered: a store is broken: stop.
     """
@@ -105,16 +142,10 @@ def publish(
     for batch in adapter.batches(mark, parts.batch_records):
         _check_batch(source, batch)
         parts.room()
-        taken, rejected, mark = _take_once(source, batch, dataset, parts, dead_letter)
-        already = len(batch.sequences) + len(batch.rejected) - taken - rejected
-        total = Published(
-            source,
-            total.taken + taken,
-            total.rejected + rejected,
-            total.already + already,
-            mark,
-            total.batches + 1,
-        )
+        done = _take_once(source, batch, dataset, parts, dead_letter)
+        total = _sum(total, batch, done)
+        if on_fates is not None:
+            on_fates(done.fates(batch))
         on_batch(total)  # 8: from here on these records are readable and need not be sent again
     return total
 
@@ -122,15 +153,28 @@ def publish(
 _Encode = Callable[[str, Rejected], bytes]
 
 
+def _sum(total: Published, batch: SourceBatch, done: _Done) -> Published:
+    rejected = len(done.rejected)
+    already = len(batch.sequences) + len(batch.rejected) - done.taken - rejected
+    return Published(
+        total.source,
+        total.taken + done.taken,
+        total.rejected + rejected,
+        total.already + already,
+        done.mark,
+        total.batches + 1,
+    )
+
+
 def _take_once(
     source: str, batch: SourceBatch, dataset: PublishTarget, parts: PublishParts, dead_letter: _Encode
-) -> tuple[int, int, int]:
-    """Takes what is above the mark: how many were good, how many bad, and the mark after it."""
+) -> _Done:
+    """Takes what is above the mark."""
     for _ in range(_TRIES):
         mark = parts.log.mark(source)  # 1
         fresh = _above(batch, mark)  # 2
         if not fresh.sequences and not fresh.rejected:
-            return 0, 0, mark
+            return _Done(mark)
         try:
             return _take(source, fresh, dataset, parts, dead_letter)
         except Invalid as error:
@@ -140,9 +184,7 @@ def _take_once(
     raise Unavailable("source_contended", where=source)
 
 
-def _take(
-    source: str, batch: SourceBatch, dataset: PublishTarget, parts: PublishParts, dead_letter: _Encode
-) -> tuple[int, int, int]:
+def _take(source: str, batch: SourceBatch, dataset: PublishTarget, parts: PublishParts, dead_letter: _Encode) -> _Done:
     checked = dataset.checker.check(batch)  # 3
     tags = parts.tagger.tags(dataset.subject_type, checked.ids)  # 4: from here on nobody has an id any more
     good = _Good(checked.sequences, checked.bodies, tags)
@@ -158,8 +200,9 @@ def _take(
     # A crash here: records, dead letters and mark are durable and not yet readable. Log and seal have all that
     # `recover` needs to commit them.
     leaf_of = dict(zip(sealed.sequences, sealed.leaves, strict=True))
-    commit(parts, sealed, [_range(one, at, leaf_of) for one, at in zip(batches, positions, strict=True)])  # 7
-    return len(good.sequences), len(rejected), mark
+    stored = list(zip(batches, positions, strict=True))
+    commit(parts, sealed, [_range(one, at, leaf_of) for one, at in stored])  # 7
+    return _Done(mark, stored, len(good.sequences), rejected)
 
 
 def _sealed(
@@ -172,6 +215,9 @@ def _sealed(
         leaves[one.sequence] = rejected_leaf(dataset.name, source, one.sequence, one.code)
     sequences = sorted(leaves) if rejected else good.sequences
     in_order = [leaves[sequence] for sequence in sequences]
+    if isinstance(dataset.key, Seal):
+        held(dataset.key, in_order, dataset=dataset.name, department=dataset.department)
+        return Sealed(dataset.key, source, dataset.fingerprint, dataset.actor, len(rejected), sequences, in_order)
     signed = seal(
         dataset.key,
         in_order,

@@ -15,9 +15,9 @@ same batch again gives the same id.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 
-from exchange.errors import Tampered
+from exchange.errors import Invalid, Tampered
 from exchange.names import canonical
 from exchange.signing import merkle
 from exchange.signing.keys import SigningKey, signed_by
@@ -95,6 +95,54 @@ def verify(seal: Seal, leaf_hashes: Sequence[bytes]) -> None:
         raise Tampered("seal_broken", where=seal.id, detail="id")
     if not signed_by(seal.public, seal.signature, _message(seal)):
         raise Tampered("seal_broken", where=seal.id, detail="signature")
+
+
+def held(seal: Seal, leaf_hashes: Sequence[bytes], *, dataset: str, department: str) -> None:
+    """Checks a seal that a department made elsewhere and sent along: that it is its own, and over these leaves.
+
+    Raises:
+        Invalid: `seal_differs`.
+    """
+    if (seal.dataset, seal.department, seal.delegate) != (dataset, department, False):
+        raise Invalid("seal_differs", where=dataset, detail="dataset, department")
+    try:
+        verify(seal, leaf_hashes)
+    except Tampered as error:
+        raise Invalid("seal_differs", where=dataset, detail=error.facts["detail"]) from None
+
+
+def to_document(seal: Seal) -> dict[str, object]:
+    """The seal as JSON, bytes in hex."""
+    return {**_content(seal), "id": seal.id, "time_ns": seal.time_ns, "signature": seal.signature.hex()}
+
+
+def from_document(document: object) -> Seal:
+    """The seal of a JSON document as `to_document` makes it; whether it holds, `verify` says.
+
+    Raises:
+        Invalid: `seal_differs` for what is no such document.
+    """
+    try:
+        return Seal(**{name: _KINDS[name](value) for name, value in document.items()})  # type: ignore[attr-defined]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise Invalid("seal_differs", detail="form") from None
+
+
+def _exact(kind: type) -> Callable[[object], Any]:
+    def check(value: object) -> object:
+        if type(value) is not kind:
+            raise TypeError
+        return value
+
+    return check
+
+
+_KINDS: Final[dict[str, Callable[[Any], Any]]] = {
+    **dict.fromkeys(("id", "dataset", "department"), _exact(str)),
+    **dict.fromkeys(("count", "time_ns"), _exact(int)),
+    **dict.fromkeys(("root", "public", "signature"), bytes.fromhex),
+    "delegate": _exact(bool),
+}
 
 
 def _content(seal: Seal) -> dict[str, object]:

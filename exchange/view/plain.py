@@ -77,6 +77,14 @@ def _union(options: list[Avro]) -> Plain:
     return apply
 
 
+def plain_of_any(value: Any) -> Any:  # noqa: ANN401  any value that Avro may have
+    """The JSON value of one that is no list, map or record, by its own type alone; moments in UTC."""
+    if isinstance(value, datetime | time):
+        return _clock(value, "microseconds" if value.microsecond % 1000 else "milliseconds")
+    made = _BY_TYPE.get(type(value))
+    return value if made is None else made(value)
+
+
 def _clock(value: datetime | time, precision: str) -> str:
     return value.replace(tzinfo=None).isoformat(timespec=precision) + ("" if value.tzinfo is None else "Z")
 

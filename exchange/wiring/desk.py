@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from exchange.control.control import Outcome
     from exchange.control.model import Principal
     from exchange.messages import Language
-    from exchange.publish import Published
+    from exchange.publish import Fates, Published
+    from exchange.signing.seals import Seal
     from exchange.source import Adapter
     from exchange.view.formats import Format
     from exchange.wiring.exchange import Exchange
@@ -101,8 +102,13 @@ class Desk(Protocol):
 
     def dataset(self, name: str) -> Row:
         """A dataset: its columns, its contract's terms, its fields (`path`, `class`, `zh`, `en`, `tags`), and the names
-        of the fields that a record has now (`record_fields`), for an adapter to fill.
+        of the fields that a record has now (`record_fields`), for an adapter to fill; how many `partitions` it has (0
+        before the first record).
         """
+        ...
+
+    def contract(self, name: str) -> Row:
+        """A dataset's contract as it was accepted, its schemas written out (`Contract.to_document`)."""
         ...
 
     def agreement(self, agreement: str) -> Row:
@@ -243,7 +249,13 @@ class LocalDesk:
         told = {column: _value(getattr(dataset, column)) for column in COLUMNS["datasets"]}
         terms = ("title_zh", "title_en", "steward", "share_condition", "legal_basis", "update_cycle", "subject_path")
         record = [str(field["name"]) for field in contract.schemas[-1].document["fields"]]
-        return {**told, **{term: getattr(contract, term) for term in terms}, "fields": fields, "record_fields": record}
+        told = {**told, **{term: getattr(contract, term) for term in terms}}
+        partitions = self.exchange.log.topics().get(name, 0)
+        return {**told, "fields": fields, "record_fields": record, "partitions": partitions}
+
+    def contract(self, name: str) -> Row:
+        """See `Desk.contract`."""
+        return self.exchange.contract(name).to_document()
 
     def agreement(self, agreement: str) -> Row:
         """See `Desk.agreement`."""
@@ -281,14 +293,19 @@ class LocalDesk:
         return self.exchange.mark(self.who, dataset, source)
 
     def publish(
-        self, adapter: "Adapter", dataset: str, on_batch: "Callable[[Published], None]", own_key: Path | None = None
+        self,
+        adapter: "Adapter",
+        dataset: str,
+        on_batch: "Callable[[Published], None]",
+        own_key: "Path | Seal | None" = None,
+        on_fates: "Callable[[Fates], None] | None" = None,
     ) -> "Published":
-        """See `Desk.publish`."""
-        return self.exchange.publish(self.who, adapter, dataset, on_batch, own_key)
+        """See `Exchange.publish`, which takes more than every desk does."""
+        return self.exchange.publish(self.who, adapter, dataset, on_batch, own_key, on_fates)
 
     def dead_letters(self, dataset: str) -> list[Row]:
         """See `Desk.dead_letters`."""
-        return list(self.exchange.dead_letters(self.who, dataset))
+        return [letter for _, letter in self.exchange.dead_letters(self.who, dataset)]
 
     def withheld(self, dataset: str) -> list[Row]:
         """See `Desk.withheld`."""

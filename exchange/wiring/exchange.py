@@ -20,10 +20,11 @@ from exchange.log.dead_letters import topic_of
 from exchange.names import check
 from exchange.plan import Plan, Question
 from exchange.policy import Bundle
-from exchange.publish import Published, PublishTarget, publish, recover
+from exchange.publish import Fates, Published, PublishTarget, publish, recover
 from exchange.settings import Settings, read_settings
 from exchange.signing.keys import SigningKey, new_signing_key, read_secret
 from exchange.signing.merkle import leaf_hash
+from exchange.signing.seals import Seal
 from exchange.site import VKEY, owned, seal_key
 from exchange.source import Adapter
 from exchange.wiring.engines import Engines, audit_store_of, database_of
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from exchange.view.compiled import View
 
 _SECOND_NS: Final = 1_000_000_000
+_SEAL_NS: Final = 300 * _SECOND_NS  # by how much the clock of who sealed elsewhere may differ
 _PAGE: Final = 1_000
 
 
@@ -220,8 +222,8 @@ class Exchange(Engines):
 
     def mark(self, who: Principal, name: str, source: str) -> int:
         """The highest sequence taken from a source of events, for the department that owns the dataset."""
-        self._owned_by(who, name, "mark")
-        return self.log.mark(check("source", source))
+        self._own_source(who, self._owned_by(who, name, "mark"), "mark", source)
+        return self.log.mark(source)
 
     def publish(
         self,
@@ -229,19 +231,21 @@ class Exchange(Engines):
         adapter: "Adapter",
         name: str,
         on_batch: "Callable[[Published], None]",
-        own_key: Path | None = None,
+        own_key: Path | Seal | None = None,
+        on_fates: "Callable[[Fates], None] | None" = None,
     ) -> Published:
         """Publishes a dataset as a system or steward of the department that owns it.
 
-        `own_key` is the file of the department's own seal key; without one the exchange signs as its delegate.
+        `own_key` is the file of the department's own seal key, or a seal that it made with it over all that the adapter
+        gives, in one batch; without one the exchange signs as its delegate. For the callbacks see
+        `exchange.publish.publish`.
 
         Raises:
             Refused: `not_the_owner`, `role_missing`, audited.
-            Invalid: `seal_key_differs`: not the key that the department is recorded with.
+            Invalid: `seal_key_differs`: not the key that the department is recorded with; `seal_differs`.
         """
-        dataset = self._owned_by(who, name, "publish")
-        if not who.roles & {"department_system", "steward"}:
-            self.refuse(who, "publish", Refused("role_missing", where=name, roles="department_system / steward"), name)
+        dataset = self.for_publisher(who, name)
+        self._own_source(who, dataset, "publish", adapter.source)
         from exchange.contracts.check import Checker
 
         contract = self.contract(name)
@@ -255,36 +259,50 @@ class Exchange(Engines):
             dead_schema_id=dataset.dead_schema_id,
             partitions=partitions,
             subject_type=dataset.subject_type,
-            key=self._seal_key(dataset.department, own_key or seal_key(self.settings.root, dataset.department)),
+            key=self._sealing(dataset.department, own_key),
             delegate=own_key is None,
             actor=self.actors.name(who.id),
         )
-        return publish(adapter, target, self.publish_parts, on_batch=on_batch)
+        return publish(adapter, target, self.publish_parts, on_batch=on_batch, on_fates=on_fates)
 
-    def dead_letters(self, who: Principal, name: str) -> Iterator[dict[str, Any]]:
-        """The dataset's dead letters, for its own department."""
+    def for_publisher(self, who: Principal, name: str) -> Dataset:
+        """The dataset, for a system or steward of the department that owns it; anybody else is refused, audited."""
+        dataset = self._owned_by(who, name, "publish")
+        if not who.roles & {"department_system", "steward"}:
+            self.refuse(who, "publish", Refused("role_missing", where=name, roles="department_system / steward"), name)
+        return dataset
+
+    def dead_letters(self, who: Principal, name: str, position: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The dataset's dead letters from a position on, each with the position after it, for its own department."""
         self._owned_by(who, name, "dead_letters")
         from exchange.avro.records import Codec
         from exchange.avro.schema import from_document
         from exchange.control.catalogue import DEAD_LETTER
 
-        codec, topic, position = Codec(from_document(DEAD_LETTER)), topic_of(name), 0
+        codec, topic = Codec(from_document(DEAD_LETTER)), topic_of(name)
         until = self.publish_parts.marks.committed(topic, 0)
         while position < until:
             stored = self.log.read(topic, 0, position, _PAGE).up_to(until)
-            yield from (codec.decode(value) for value in stored.values)
+            for at, value in zip(stored.positions, stored.values, strict=True):
+                yield at + 1, codec.decode(value)
             position = stored.next_position
 
-    def withheld(self, who: Principal, name: str) -> Iterator[dict[str, Any]]:
+    def withheld(self, who: Principal, name: str, start: int = 0) -> Iterator[dict[str, Any]]:
         """The releases of a dataset that left out records which could not be read as the agreement's schema, or had no
         result under a mask: for the department that published them, to mend them. Which ones they are stands among the
-        excluded positions of each release's entry.
+        excluded positions of each release's entry. `start` is the index of the first entry that is looked at.
         """
         self._owned_by(who, name, "withheld")
         told = ("time_ns", "agreement", "partition", "lo", "hi", "withheld", "schema")
-        for index, kind, body in self.audit.entries(0, self.audit.size):
+        for index, kind, body in self.audit.entries(start, self.audit.size):
             if kind == "release" and body["dataset"] == name and body["withheld"]:
                 yield {"index": index, **{key: body[key] for key in told}}
+
+    def _own_source(self, who: Principal, dataset: Dataset, action: str, source: str) -> None:
+        """A source is of the department that its name begins with: nobody else moves its mark."""
+        if check("source", source).partition("/")[0] != dataset.department:
+            refusal = Refused("source_not_own", where=source, department=dataset.department)
+            self.refuse(who, action, refusal, dataset.name)
 
     def _owned_by(self, who: Principal, name: str, action: str) -> Dataset:
         """The dataset, for its own department; anybody else is refused, and that is audited."""
@@ -358,10 +376,15 @@ class Exchange(Engines):
         key = SigningKey.load(file) if file.exists() else new_signing_key(file)
         return key.public.hex()
 
-    def _seal_key(self, department: str, file: Path) -> SigningKey:
-        key = SigningKey.load(file)
+    def _sealing(self, department: str, own_key: Path | Seal | None) -> SigningKey | Seal:
+        """What a batch of the department is sealed with, or was: by the key that the department is recorded with."""
+        file = own_key or seal_key(self.settings.root, department)
+        key = SigningKey.load(file) if isinstance(file, Path) else file
         if key.public.hex() != self.control.model().departments[department].seal_key:
-            raise Invalid("seal_key_differs", where=str(file), department=department)
+            where = str(file) if isinstance(file, Path) else ""
+            raise Invalid("seal_key_differs", where=where, department=department)
+        if isinstance(key, Seal) and abs(key.time_ns - self._now_ns()) > _SEAL_NS:
+            raise Invalid("seal_differs", where=key.dataset, detail="time")
         return key
 
     def _scope_key(self, scope: str) -> bytes:

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from exchange.access import MOST_SUBJECTS, Release, following
+from exchange.api import publishing
 from exchange.avro import container
 from exchange.control import commands as c
 from exchange.control.questions import Request
 from exchange.errors import ExchangeError, Invalid, Refused, Unavailable
 from exchange.names import normalise_id
+from exchange.wiring.desk import LocalDesk
 from tests.access.oracle import judge
 from tests.access.town import (
     AGREEMENT,
@@ -278,6 +280,12 @@ def test_schemas_of_several_versions_in_one_topic(town: Town) -> None:
     assert [(one["index"], one["withheld"]) for one in told] == [
         (one.index, 1) for one in (*after, found) if one.withheld
     ]
+    desk = LocalDesk(town.exchange, town.exchange.control.model().principal(OWNER))
+    page = publishing.withheld(desk, DATASET)
+    assert (page.model_dump(by_alias=True)["rows"], page.next) == (told, None)
+    first = publishing.withheld(desk, DATASET, limit=1)
+    assert (len(first.rows), first.next) == (1, told[0]["index"] + 1)
+    assert publishing.withheld(desk, DATASET, start=first.next or 0).rows == page.rows[1:]
     with pytest.raises(Refused, match="not_the_owner"):
         list(town.exchange.withheld(town.reader, DATASET))
 

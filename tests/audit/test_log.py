@@ -314,3 +314,31 @@ def test_a_waiting_entry_that_was_changed_is_not_signed(tmp_path: Path, change: 
     with pytest.raises(Tampered, match="audit_outbox"):
         Sequencer(store, KEY, clock(START_NS + 10**12)).commit()
     assert verify(tmp_path / "audit", VKEY).size == 0
+
+
+def test_two_who_wait_for_the_same_old_entry_both_have_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one looks up what became of it, another begins to wait: nothing comes any more, and he looks himself."""
+    with log_at(tmp_path) as log:
+        index = log.append(control(1)).index
+    log = _reopened(tmp_path)
+    looking, go = threading.Event(), threading.Event()
+    settled = log._settled
+
+    def slowly(entry_id: bytes) -> Any:
+        looking.set()
+        go.wait(5)
+        return settled(entry_id)
+
+    monkeypatch.setattr(log, "_settled", slowly)
+    found: list[int] = []
+    threads = [threading.Thread(target=lambda: found.append(log.wait(control(1).id).index)) for _ in range(2)]
+    threads[0].start()
+    assert looking.wait(5)
+    threads[1].start()
+    while not any(slot.ready._cond._waiters for slot in log._slots.values()):  # type: ignore[attr-defined]
+        time.sleep(0.001)
+    go.set()
+    for thread in threads:
+        thread.join()
+    assert found == [index, index]
+    log.close()

@@ -224,7 +224,7 @@ def test_dead_letters_are_shown_when_they_are_committed(town: Town, monkeypatch:
     owner = town.who(OWNER)
     assert list(town.exchange.dead_letters(owner, DATASET)) == []
     town.publish_records({60: {"region_code": None}})
-    [letter] = town.exchange.dead_letters(owner, DATASET)
+    [(_, letter)] = town.exchange.dead_letters(owner, DATASET)
     assert (letter["sequence"], letter["row"]) == (60, 60)
     monkeypatch.setattr(publish, "commit", lambda *_: None)
     town.publish_records({61: {"region_code": None}})
