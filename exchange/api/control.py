@@ -10,7 +10,7 @@ from fastapi import APIRouter, Body, Request
 from pydantic import BaseModel, create_model
 
 from exchange.api.answers import Days, Given, IssuedToken, Members, NewCase, NewToken, PolicyBundle, Row, rows_of
-from exchange.api.caller import Signed
+from exchange.api.caller import Signed, SignedRoute
 from exchange.api.examples import EXAMPLES
 from exchange.api.operations import DEFAULTS, OPERATIONS, Operation
 from exchange.control import commands as c
@@ -18,7 +18,7 @@ from exchange.control.tokens import new_token
 from exchange.policy import Bundle, modules
 from exchange.wiring.desk import COLUMNS, Listing, LocalDesk, Told
 
-router: Final = APIRouter(tags=["control"])
+router: Final = APIRouter(tags=["control"], route_class=SignedRoute)
 _DAY_NS: Final = 86_400 * 1_000_000_000
 _WORD: Final = Parameter.POSITIONAL_OR_KEYWORD
 

@@ -26,7 +26,38 @@ EXAMPLES: Final[Mapping[str, Any]] = {
         "digest": "sha256:" + "ab" * 32,
         "expires_ns": 4_000_000_000_000_000_000,
     },
-    "SubmitContract": {"contract": {"format": "exchange.contract/1", "dataset": "ca.dibao_standard", "…": "…"}},
+    "SubmitContract": {
+        "contract": {
+            "format": "exchange.contract/1",
+            "dataset": "hrss.unemployment",
+            "department": "ny.renshe",
+            "steward": "steward.ny.renshe",
+            "title": {"zh": "失业登记", "en": "Unemployment"},
+            "abstract": {"zh": "失业登记状态", "en": "whether somebody is registered as unemployed"},
+            "subject": {"type": "person", "path": "person_id"},
+            "share": {
+                "type": "conditional",
+                "condition": "限社会救助核对使用",
+                "legal_basis": "政务数据共享条例（国务院令第809号）",
+            },
+            "update_cycle": "month",
+            "fields": {
+                "person_id": {"class": "L3", "label_zh": "公民身份号码", "label_en": "citizen id number"},
+                "registered": {"class": "L2", "label_zh": "是否登记", "label_en": "registered"},
+            },
+            "schemas": [
+                {
+                    "type": "record",
+                    "name": "hrss.unemployment",
+                    "doc": "失业登记",
+                    "fields": [
+                        {"name": "person_id", "type": "string", "confluent:tags": ["id"], "doc": "公民身份号码"},
+                        {"name": "registered", "type": "boolean", "doc": "是否登记"},
+                    ],
+                }
+            ],
+        }
+    },
     "CloseCase": {"reason": "decided"},
     "RequestAgreement": {
         "terms": {
@@ -67,3 +98,14 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "explain": {"purpose": "dibao.initial_check", "case": "case-1", "fields": None, "action": "read"},
     "who_saw": {"ids": ["11010519491231002X"], "subject_type": "person"},
 }
+# For the places in a path.
+PLACES: Final[Mapping[str, Any]] = {
+    "name": "hrss.pension_account",
+    "agreement": "agr-1",
+    "case": "case-1",
+    "principal": "checker.ny.minzheng",
+    "token": "0123456789abcdef",
+    "revision": "sha256:" + "ab" * 32,
+    "code": "token_missing",
+}
+ANSWERS: Final[Mapping[str, Any]] = {}
