@@ -90,7 +90,7 @@ def rotate_token(
     request: Request, desk: Signed, token: str, body: Annotated[Days, Body(examples=[EXAMPLES["rotate_token"]])]
 ) -> IssuedToken:
     """A new token for the account of this one, which is revoked once the new one is there."""
-    made = _issued(request, desk, desk.owner_of(token), body.days)
+    made = _issued(request, desk, desk.holder_of(token), body.days)
     # A crash here: both tokens hold, and both are listed: rotate or revoke again.
     desk.execute(c.RevokeToken(token))
     return made

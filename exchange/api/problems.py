@@ -48,6 +48,8 @@ def install(app: FastAPI) -> None:
     """Every error of this app leaves as a problem document."""
 
     async def of_ours(request: Request, error: Exception) -> Response:
+        if isinstance(error, ClientGoneError):
+            raise error
         return problem(request, error if isinstance(error, ExchangeError) else unexpected())
 
     async def of_http(request: Request, error: Exception) -> Response:

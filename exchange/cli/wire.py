@@ -40,7 +40,7 @@ class Wire:
         _, _, answer = self.send(method, path, content, query, {"Content-Type": "application/json", **(headers or {})})
         try:
             return json.loads(answer)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Unavailable("server_unexpected", where=self._place, detail="no JSON") from None
 
     def send(
@@ -98,7 +98,7 @@ class Wire:
             facts = {str(name): str(value) for name, value in document["facts"].items()}
             error = family(code, where=str(document.get("where", "")), **facts)
             describe(error, self._language)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
             return Unavailable("server_unexpected", where=self._place, detail=f"HTTP {status}")
         return error
 
