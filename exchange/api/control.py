@@ -56,7 +56,8 @@ def _listing_route(what: Listing) -> None:
 
     form: Any = list[rows_of(what)]  # type: ignore[misc]  # a form made from `COLUMNS`
     summary = f"The {what} there are."
-    router.add_api_route(f"/{what}", run, operation_id=f"list_{what}", summary=summary, response_model=form)
+    name = f"list_{what}"
+    router.add_api_route(f"/{what}", run, operation_id=name, summary=summary, description=summary, response_model=form)
 
 
 for _operation in OPERATIONS:

@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
 
 from exchange.api.answers import Problem
-from exchange.api.examples import ANSWERS, PLACES
+from exchange.api.examples import EXAMPLES, PLACES, answers
 from exchange.api.operations import PREFIX
 from exchange.api.problems import MEDIA_TYPE
 
@@ -57,16 +57,26 @@ def described(app: FastAPI) -> dict[str, Any]:
 
 
 def _complete(path: str, operation: dict[str, Any]) -> None:
-    answers: dict[str, Any] = operation["responses"]
-    answers.pop("422", None)
+    told: dict[str, Any] = operation["responses"]
+    told.pop("422", None)
     problem = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     for status, text in _SAID.items():
         if path.startswith(PREFIX) or status in _ANYBODY:
-            answers.setdefault(str(status), {"description": text, "content": problem})
+            told.setdefault(str(status), {"description": text, "content": problem})
     for place in operation.get("parameters", ()):
         if place["in"] == "path" and place["name"] in PLACES:
             place["example"] = PLACES[place["name"]]
-    example = ANSWERS.get(operation["operationId"])
-    for media, content in answers.get("200", {}).get("content", {}).items():
+    _exemplify(operation)
+    example = answers().get(operation["operationId"])
+    for media, content in told.get("200", {}).get("content", {}).items():
         if example is not None and media == "application/json":
             content["example"] = example
+
+
+def _exemplify(operation: dict[str, Any]) -> None:
+    """The body's example as it is: the framework leaves out whatever in it is null."""
+    name = operation["operationId"]
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        content["schema"].pop("examples", None)
+        content.pop("examples", None)
+        content["example"] = EXAMPLES[{"test_policy": "submit_policy"}.get(name, name)]

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from exchange.api.negotiation import wishes
 from exchange.errors import ExchangeError, Invalid, Refused, Tampered, Unavailable
 from exchange.messages import Language, describe, text
+from exchange.plan.shapes import shown
 
 MEDIA_TYPE: Final = "application/problem+json"
 _FAMILIES: Final[Mapping[type[ExchangeError], int]] = {Invalid: 400, Refused: 403, Unavailable: 503, Tampered: 500}
@@ -108,7 +109,7 @@ def problem(request: Request, error: ExchangeError) -> Response:
     language: Language = language_asked(request.headers.get("accept-language", ""))
     request.scope.setdefault("state", {})["code"] = error.code
     body = document(error, language, request.scope["state"].get("request_id", ""))
-    content = json.dumps(body, ensure_ascii=False).encode()
+    content = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")  # of a lone surrogate
     headers = {"Content-Language": language, **headers_of(error)}
     return Response(content, status_of(error), headers, MEDIA_TYPE)
 
@@ -137,9 +138,11 @@ def _of_http(error: Exception) -> ExchangeError:
 
 
 def _of_validation(error: Exception) -> ExchangeError:
-    """The first places that are wrong, without the values that stand there: one might be somebody's id."""
+    """The first places that are wrong, without the values that stand there: one might be somebody's id. So might a key
+    that is not known.
+    """
     found = error.errors() if isinstance(error, RequestValidationError) else []
-    places = [".".join(str(part)[:40] for part in one["loc"]) for one in found[:5]]
+    places = [".".join(str(part) if isinstance(part, int) else shown(part) for part in one["loc"]) for one in found[:5]]
     kinds = [str(one["type"])[:40] for one in found[:5]]
     detail = ", ".join(f"{place}: {kind}" for place, kind in zip(places, kinds, strict=True))
     return Invalid("request_malformed", detail=detail)

@@ -199,21 +199,22 @@ def test_a_case_of_another_department_is_as_one_that_there_is_not(api: Api) -> N
         "id": "ny.yibao", "title_zh": "医保", "title_en": "Insurance", "region": "431126",
     }  # fmt: skip
     assert api.post("/v1/departments", department, AUTHORITY).status == 200
-    person = {"id": "steward.ny.yibao", "department": "ny.yibao", "roles": ["steward"]}
+    other = "steward.ny.yibao"
+    person = {"id": other, "department": "ny.yibao", "roles": ["steward"]}
     assert api.post("/v1/principals", person, AUTHORITY).status == 200
-    token = api.post("/v1/tokens", {"principal": person["id"], "days": 1}, AUTHORITY).json["token"]
-    (api.site.folder / "tokens" / f"{person['id']}.token").write_text(token)
+    token = api.post("/v1/tokens", {"principal": other, "days": 1}, AUTHORITY).json["token"]
+    (api.site.folder / "tokens" / f"{other}.token").write_text(token)
     told = []
     for case in (CASE, "case-9"):
         answers = [
-            api.post(f"/v1/cases/{case}/close", {"reason": "x"}, person["id"]),
-            api.put(f"/v1/cases/{case}/members", {"ids": [NEIGHBOUR]}, person["id"]),
-            api.get(_RECORDS, person["id"], purpose=PURPOSE, case=case),
+            api.post(f"/v1/cases/{case}/close", {"reason": "x"}, other),
+            api.put(f"/v1/cases/{case}/members", {"ids": [NEIGHBOUR]}, other),
+            api.get(_RECORDS, other, purpose=PURPOSE, case=case),
         ]
         told.append([(one.said, one.json["reasons"]) for one in answers])
     assert told[0] == told[1]
     assert [said for said, _ in told[0]] == [(404, "unknown_case")] * 2 + [(403, "question_refused")]
-    assert api.get("/v1/cases", person["id"]).json == []
+    assert api.get("/v1/cases", other).json == []
     assert [one["id"] for one in api.get("/v1/cases", CONSUMER).json] == [CASE]
     assert [one["id"] for one in api.get("/v1/cases", AUDITOR).json] == [CASE]
 
@@ -228,7 +229,7 @@ def test_explaining_releases_nothing(shared: Api, action: str) -> None:
     assert told[0]["sentences"] != told[1]["sentences"]
     denied = shared.post(_EXPLAIN, {**body, "case": None}, CHECKER)
     assert (denied.status, denied.json["plan"]["effect"]) == (200, "deny")
-    kinds = [kind for _, kind, _ in shared.exchange.audit.entries(before, 1 << 60)]
+    kinds = [kind for _, kind, _ in shared.exchange.audit.entries(before, 1 << 60) if kind != "schema"]
     assert kinds == ["decision"] * 3
     assert shared.post(_EXPLAIN, {**body, "action": "verify"}, CHECKER).said == (400, "request_malformed")
 

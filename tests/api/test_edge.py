@@ -202,6 +202,7 @@ def test_one_line_for_each_request_and_no_value_in_it(shared: Api) -> None:
     assert set(lines[0]) == {"time_ns", "request", "method", "route", "status", "ms", "in", "out", "who", "code"}
     told = json.dumps(lines) + shared.get("/metrics").body.decode()
     assert not [one for one in (*MEMBERS, NEIGHBOUR, "RECEIVING") if one in told]
+    assert not [one for one in requests if NEIGHBOUR in one.body.decode()]
     assert "exchange_released_records_total" in told
 
 
