@@ -23,10 +23,11 @@ _SAID: Final = {
     408: "The body did not arrive in time.",
     409: "There is one already.",
     413: "The body is too large.",
+    431: "Address and headers are too long.",
     500: "Stored bytes are not what was written.",
     503: "Something needed is down or busy: try again.",
 }
-_ANYBODY: Final = frozenset({400, 404, 405, 408, 413, 503})  # what may be said where no token is asked for
+_ANYBODY: Final = frozenset({400, 404, 405, 408, 413, 431, 503})  # what may be said where no token is asked for
 _FRAMEWORKS: Final = ("HTTPValidationError", "ValidationError")  # its own problem, which is never answered here
 
 

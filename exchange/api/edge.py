@@ -29,6 +29,7 @@ App = Callable[[Any, Receive, Send], Awaitable[None]]
 
 TRANSPORT: Final = "exchange.transport"  # in a scope's extensions: what the edge may cut off
 FULL: Final = "exchange.full"  # there, too: this connection is one too many, and its requests are only told so
+HEAD: Final = 32 << 10  # bytes of a request before its body: its address and its headers
 SMALL: Final = 4 << 20  # of a body that is no batch of records: contracts, policies, lists of ids
 _POLICY: Final = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; "
@@ -43,7 +44,9 @@ _HEADERS: Final = (
 )
 _GONE: Final = 499  # of whoever went away or was cut off; in the log only, nobody is told it
 _DIGITS: Final = 19  # of a body's length; more is longer than any limit
-_LAST: Final = frozenset({"server_busy", "body_too_large", "body_slow"})  # what comes on after these is not read
+_LAST: Final = frozenset(
+    {"server_busy", "head_too_large", "body_too_large", "body_slow"}
+)  # what comes on after these is not read
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"})
 
 
@@ -96,6 +99,10 @@ class Edge:
             self._metrics.in_flight.dec()
             self._told(scope, passage)
 
+    def cut_off(self) -> None:
+        """A client that held back too long was cut off."""
+        self._metrics.cut_off.inc()
+
     async def _passed(self, scope: Any, receive: Receive, send: Send, passage: _Passage) -> None:  # noqa: ANN401
         outward = self._outward(scope, send, passage)
         inward = self._inward(scope, receive, passage)
@@ -119,7 +126,10 @@ class Edge:
             raise Unavailable("server_busy")
 
     def _check_declared(self, scope: Any) -> None:  # noqa: ANN401
-        """A body that says itself that it is too large is not even read."""
+        """A body that says itself that it is too large is not even read; nor is one behind too long a head."""
+        head = len(scope.get("raw_path") or b"") + len(scope["query_string"])
+        if head + sum(len(name) + len(value) for name, value in scope["headers"]) > HEAD:
+            raise Invalid("head_too_large", limit=HEAD)
         declared = [value for name, value in scope["headers"] if name == b"content-length"]
         most = self._most(scope)
         if not all(one.isdigit() and len(one) < _DIGITS and int(one) <= most for one in declared):
@@ -169,7 +179,7 @@ class Edge:
                 async with asyncio.timeout(self._limits.slow_s):
                     await send(message)
             except TimeoutError:
-                self._metrics.cut_off.inc()
+                self.cut_off()
                 transport = scope.get("extensions", {}).get(TRANSPORT)
                 if transport is not None:
                     transport.abort()

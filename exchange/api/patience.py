@@ -3,6 +3,7 @@ of an answer. What lies between, a request's body and the work on it, is bounded
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,8 +16,11 @@ _LEAST_TAKEN: Final = 1_024  # bytes a second; who takes less takes next to noth
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """`head_s` for a head to come, `slow_s` for next to nothing to be taken of an answer, `connections` at once."""
+    """`head_s` for a head to come, `slow_s` for next to nothing to be taken of an answer, `connections` at once;
+    `on_cut_off` learns of everybody who was cut off.
+    """
 
+    on_cut_off: Callable[[], None]
     head_s: float
     slow_s: float
     connections: int
@@ -76,7 +80,7 @@ class PatientProtocol(H11Protocol):
 
     def _expect_head(self) -> None:
         if self._due is None:
-            self._due = self.loop.call_later(self._patience.head_s, self.transport.abort)
+            self._due = self.loop.call_later(self._patience.head_s, self._cut_off)
 
     def _head_came(self) -> None:
         if self._due is not None:
@@ -93,6 +97,10 @@ class PatientProtocol(H11Protocol):
         self._taking = None
         left = self.transport.get_write_buffer_size()
         if left and not self._answering() and before - left < min(before, _LEAST_TAKEN * self._patience.slow_s):
-            self.transport.abort()
+            self._cut_off()
         elif left:
             self._expect_taking()
+
+    def _cut_off(self) -> None:
+        self._patience.on_cut_off()
+        self.transport.abort()

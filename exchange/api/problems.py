@@ -36,6 +36,7 @@ _STATUS: Final[Mapping[str, int]] = {
     "body_slow": 408,
     "already_exists": 409,
     "body_too_large": 413,
+    "head_too_large": 431,
 }
 _RETRY_S: Final = 2
 _LANGUAGES: Final[Mapping[str, Language]] = {"zh": "zh", "en": "en"}
@@ -133,8 +134,9 @@ def unexpected() -> ExchangeError:
 
 def _of_http(error: Exception) -> ExchangeError:
     status = error.status_code if isinstance(error, HTTPException) else 400
-    codes = {404: "page_unknown", 405: "method_refused", 413: "body_too_large"}
-    return Invalid(codes.get(status, "request_malformed"), detail="-", limit="-")
+    codes = {404: "page_unknown", 405: "method_refused"}
+    code = codes.get(status)
+    return Invalid(code) if code else Invalid("request_malformed", detail="-")
 
 
 def _of_validation(error: Exception) -> ExchangeError:

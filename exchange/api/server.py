@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import uvicorn
 
 from exchange.api.app import create_app
+from exchange.api.edge import HEAD
 from exchange.api.patience import Patience, PatientProtocol
 from exchange.errors import Invalid, Unavailable
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _SPARE_FILES: Final = 256  # files that the engines hold open beside the connections
-_HEAD_BYTES: Final = 32 * 1024
+_LAST_PORT: Final = 65_535
 _LONGEST_SOCKET: Final = 100  # the path of a Unix socket has 107 bytes at most
 
 
@@ -43,7 +44,11 @@ class Address:
     behind_proxy: bool
 
     def checked(self) -> "Address":
-        """The same; `Invalid("serve_address_refused")` where tokens would go over a network in plain."""
+        """The same; `Invalid("serve_address_refused")` where tokens would go over a network in plain, `setting_wrong`
+        for a port that there is not.
+        """
+        if not 0 <= self.port <= _LAST_PORT:
+            raise Invalid("setting_wrong", where="--port", name="http.port", expected=f"0 … {_LAST_PORT}")
         if self.host not in _LOOPBACK and not self.certificate and not self.behind_proxy:
             raise Invalid("serve_address_refused", host=self.host)
         return self
@@ -62,13 +67,16 @@ def serve(
     may be in the audit log without anybody having got it, never the other way round.
 
     Raises:
-        Invalid: `serve_address_refused`, `serve_certificate_wrong`. Unavailable: `serve_address_taken`.
+        Invalid: `serve_address_refused`, `setting_wrong`, `serve_certificate_wrong`.
+        Unavailable: `serve_address_taken`.
     """
     address.checked()
     _log_to(write)
     exchange.opened_all()
     settings = exchange.settings
+    app = create_app(exchange, now_ns, write, secure=bool(address.certificate) or address.behind_proxy)
     patience = Patience(
+        on_cut_off=app.cut_off,
         head_s=settings.number("http.head_seconds"),
         slow_s=settings.number("http.slow_seconds"),
         connections=_connections(settings.number("http.connections")),
@@ -78,7 +86,7 @@ def serve(
         listening = stack.enter_context(_listening(address))
         local, path = stack.enter_context(_local_socket(settings.path("data/serve.sock")))
         config = uvicorn.Config(
-            create_app(exchange, now_ns, write, secure=bool(address.certificate) or address.behind_proxy),
+            app,
             http=protocol,
             ws="none",
             lifespan="on",
@@ -87,7 +95,7 @@ def serve(
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=settings.number("http.stop_seconds"),
-            h11_max_incomplete_event_size=_HEAD_BYTES,
+            h11_max_incomplete_event_size=HEAD,
         )
         config.load()
         config.ssl = _tls(address)

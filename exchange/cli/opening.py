@@ -5,7 +5,7 @@ import gc
 import secrets
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -41,7 +41,8 @@ def desk_of(terminal: Terminal, parsed: argparse.Namespace) -> "Iterator[Desk]":
     """
     place = _place(terminal, parsed)
     if place.startswith(_WEB):
-        yield _remote(place, terminal, parsed)
+        with _remote(place, terminal, parsed) as desk:
+            yield desk
         return
     with ExitStack() as stack:
         try:
@@ -55,7 +56,8 @@ def desk_of(terminal: Terminal, parsed: argparse.Namespace) -> "Iterator[Desk]":
 
             yield LocalDesk(exchange, _actor(exchange, terminal, parsed))
             return
-    yield _remote(f"unix:{socket}", terminal, parsed)
+    with _remote(f"unix:{socket}", terminal, parsed) as desk:
+        yield desk
 
 
 @contextmanager
@@ -85,11 +87,13 @@ def _imports_uncollected() -> Iterator[None]:
         gc.enable()
 
 
-def _remote(place: str, terminal: Terminal, parsed: argparse.Namespace) -> "Desk":
+@contextmanager
+def _remote(place: str, terminal: Terminal, parsed: argparse.Namespace) -> "Iterator[Desk]":
     from exchange.cli.remote import RemoteDesk
     from exchange.cli.wire import Wire
 
-    return RemoteDesk(Wire(place, _token(terminal, parsed), terminal.language))
+    with closing(Wire(place, _token(terminal, parsed), terminal.language)) as wire:
+        yield RemoteDesk(wire)
 
 
 def _token(terminal: Terminal, parsed: argparse.Namespace) -> str:

@@ -61,6 +61,10 @@ class Wire:
             raise self._problem(status, body)
         return status, told, body
 
+    def close(self) -> None:
+        """Ends the connection that is kept, if there is one."""
+        self._drop()
+
     def _exchanged(
         self, method: str, target: str, content: bytes | None, headers: Mapping[str, str]
     ) -> tuple[int, Mapping[str, str], bytes]:

@@ -60,6 +60,15 @@ def test_chunks_are_counted(shared: Api) -> None:
     assert asked == SMALL // 65_536 + 1
 
 
+@pytest.mark.parametrize("name", ["X-Long", "Cookie", "Authorization"])
+def test_a_head_too_long(shared: Api, name: str) -> None:
+    """431 for more than 32 KiB of address and headers, in one or in many, before anybody is asked whose it is."""
+    for headers in ([(name, "x" * 33_000)], [(name, "x" * 990)] * 33):
+        assert shared.get("/v1/me", CHECKER, headers).said == (431, "head_too_large")
+    assert shared.get("/v1/" + "a" * 33_000).said == (431, "head_too_large")
+    assert shared.get("/v1/me", CHECKER, a="x" * 33_000).said == (431, "head_too_large")
+
+
 def _edge(app: Any, **limits: float) -> tuple[Edge, list[str]]:
     lines: list[str] = []
     given = {"records_bytes": 1 << 20, "body_s": 60.0, "slow_s": 60.0, **limits}

@@ -18,7 +18,12 @@ from tests.api.calling import Api
 from tests.simulator import CHECKER
 
 _FAMILIES: Final = {one.family: one for one in (Invalid, Refused, Unavailable, Tampered)}
-_EXPECTED: Final = {"invalid": range(400, 416), "refused": range(401, 404), "unavailable": [503], "tampered": [500]}
+_EXPECTED: Final = {
+    "invalid": [*range(400, 416), 431],
+    "refused": range(401, 404),
+    "unavailable": [503],
+    "tampered": [500],
+}
 
 
 def _facts(code: str) -> dict[str, str]:
