@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import ssl
+import sys
 import tempfile
 import threading
 import time
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _SPARE_FILES: Final = 256  # files that the engines hold open beside the connections
 _LAST_PORT: Final = 65_535
+# Many threads that wait for the disk and one that signs: at Python's 5 ms each waits for the others' turns, and a
+# look-up took twice the CPU (`make bench ARGS=http`).
+_SWITCH_S: Final = 0.000_5
 _LONGEST_SOCKET: Final = 100  # the path of a Unix socket has 107 bytes at most
 
 
@@ -72,6 +76,7 @@ def serve(
     """
     address.checked()
     _log_to(write)
+    sys.setswitchinterval(_SWITCH_S)
     exchange.opened_all()
     settings = exchange.settings
     app = create_app(exchange, now_ns, write, secure=bool(address.certificate) or address.behind_proxy)
@@ -148,8 +153,10 @@ class _Server(uvicorn.Server):
 @contextmanager
 def _listening(address: Address) -> Iterator[socket.socket]:
     try:
-        family, kind, _, _, place = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind)
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+        family, kind, protocol, _, place = found[0]
+        # By its protocol asyncio knows that TCP_NODELAY is to be set; without it each answer waits 40 ms for an ACK.
+        listening = socket.socket(family, kind, protocol)
     except OSError as error:
         raise _taken(address, error) from None
     with listening:
