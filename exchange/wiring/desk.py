@@ -99,8 +99,8 @@ class Desk(Protocol):
         ...
 
     def listing(self, what: Listing) -> list[Row]:
-        """What there is of a kind, with the columns of `COLUMNS`: of cases those that the caller's department may use
-        (an auditor sees all), of tokens the caller's own (the sharing authority sees all).
+        """What there is of a kind, with the columns of `COLUMNS`: of cases those that the caller's department may use,
+        of tokens the caller's own. An auditor sees all of both, the sharing authority every token.
         """
         ...
 
@@ -240,7 +240,7 @@ class LocalDesk:
         if what == "cases":
             return self.who.department in entry.departments or "auditor" in self.who.roles
         if what == "tokens":
-            return entry.principal == self.who.id or "sharing_authority" in self.who.roles
+            return entry.principal == self.who.id or bool(self.who.roles & {"auditor", "sharing_authority"})
         return True
 
     def holder_of(self, token: str) -> str:
