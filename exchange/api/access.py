@@ -1,23 +1,26 @@
 """Routes of the ACCESS path: one answer is one release, its bytes made once, its entry named in the headers."""
 
 import base64
-from collections.abc import Mapping
-from typing import Annotated, Final
+from collections.abc import Mapping, Sequence, Set
+from typing import Annotated, Final, cast
 
 from fastapi import APIRouter, Body, Query, Request
 from starlette.responses import Response
 
 from exchange.access import Release
 from exchange.api.answers import Explain, Explanation, Lookup
-from exchange.api.caller import Asked, Signed
+from exchange.api.caller import Asked, Signed, SignedRoute
 from exchange.api.examples import EXAMPLES
+from exchange.api.negotiation import wishes
 from exchange.control.questions import Request as Question
 from exchange.errors import Invalid
 from exchange.view.formats import MEDIA_TYPES, Format
 
-router: Final = APIRouter(tags=["access"])
+router: Final = APIRouter(tags=["access"], route_class=SignedRoute)
 _BINARY: Final = {"type": "string", "format": "binary"}
-_FORMS: Final = {media.partition(";")[0]: form for form, media in MEDIA_TYPES.items()}
+_FORMS: Final = {
+    MEDIA_TYPES[form].partition(";")[0]: form for form in cast("Sequence[Format]", ("jsonl", "csv", "avro", "arrow"))
+}
 _RECORDS: Final = {
     "description": "The records of one release; nothing in it where the plan shows none of them.",
     "content": {
@@ -97,11 +100,17 @@ def _answer(request: Request, release: Release, form: Format, more: Mapping[str,
 
 
 def _form(request: Request) -> Format:
-    """The first media type of `Accept` that we have; JSON lines where anything will do (RFC 9110, section 12.5.1)."""
-    accepted = [part.partition(";")[0].strip().lower() for part in request.headers.get("accept", "*/*").split(",")]
-    for media in accepted:
-        if media in _FORMS:
-            return _FORMS[media]  # type: ignore[return-value]  # the keys of MEDIA_TYPES are the formats
-        if media in {"*/*", "application/*", ""}:
-            return "jsonl"
+    """The form that `Accept` likes best; JSON lines where anything will do (RFC 9110, section 12.5.1)."""
+    wished = wishes(request.headers.get("accept") or "*/*")
+    unwished = {media for media, quality in wished if not quality}
+    for media, quality in sorted(wished, key=lambda one: -one[1]):
+        found = _FORMS.get(media) or (_any_of(media, unwished) if media.endswith("/*") else None)
+        if found is not None and quality:
+            return found
     raise Invalid("format_refused", known=", ".join(_FORMS))
+
+
+def _any_of(wanted: str, unwished: Set[str]) -> Format | None:
+    """The first form in a range like `application/*` that is not ruled out by name."""
+    kind = wanted.removesuffix("*").removeprefix("*/")
+    return next((form for media, form in _FORMS.items() if media.startswith(kind) and media not in unwished), None)

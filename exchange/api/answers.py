@@ -1,6 +1,6 @@
 """The forms of what the API answers and takes, beside the commands of `exchange.control.commands` themselves."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
@@ -91,6 +91,24 @@ class Subjects(Given):
 
     ids: list[str] = Field(min_length=1, max_length=1_000)
     subject_type: str = "person"
+
+
+class Problem(BaseModel):
+    """What went wrong (RFC 9457): `type` is a page of this server; `code`, `family`, `where` and `facts` are for
+    programs, `detail` (what) and `do` for people, in the language asked for. `request` finds its log line.
+    """
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    do: str
+    code: str
+    family: Literal["invalid", "refused", "unavailable", "tampered"]
+    where: str
+    facts: dict[str, str]
+    reasons: list[str]
+    request: str
 
 
 class Me(BaseModel):

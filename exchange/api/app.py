@@ -3,13 +3,13 @@
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import anyio.to_thread
 from fastapi import FastAPI
 
 from exchange import __version__
-from exchange.api import access, audit, control, health, problems, publishing
+from exchange.api import access, audit, control, description, health, problems, publishing
 from exchange.api.caller import Callers
 from exchange.api.edge import Edge, Limits
 from exchange.api.metrics import Metrics
@@ -46,24 +46,19 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        openapi_url="/openapi.json",
+        openapi_url=None,
+        redirect_slashes=False,  # such an answer would name whatever host the request said
     )
     app.state.exchange, app.state.now_ns, app.state.secure = exchange, now_ns, secure
     app.state.metrics, app.state.callers = Metrics(), Callers(exchange, now_ns)
     problems.install(app)
     app.include_router(health.router)
     for room in (control, publishing, access, audit):
-        app.include_router(room.router, prefix=PREFIX, responses=_problems())
+        app.include_router(room.router, prefix=PREFIX)
+    description.install(app)
     limits = Limits(
         records_bytes=settings.number("http.body_mb") * _MB,
         body_s=settings.number("http.body_seconds"),
         slow_s=settings.number("http.slow_seconds"),
     )
     return Edge(app, limits, app.state.metrics, secrets.token_bytes, write)
-
-
-def _problems() -> dict[int | str, dict[str, Any]]:
-    """The problems that any operation may answer with."""
-    said = {400: "wrong input", 401: "no valid token", 403: "refused", 404: "unknown", 503: "try again"}
-    content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {status: {"description": text, "content": content} for status, text in said.items()}

@@ -6,10 +6,10 @@ from fastapi import APIRouter, Body, Path
 from starlette.responses import PlainTextResponse
 
 from exchange.api.answers import Figure, Me, Row, Subjects
-from exchange.api.caller import Signed
+from exchange.api.caller import Signed, SignedRoute
 from exchange.api.examples import EXAMPLES
 
-router: Final = APIRouter(tags=["audit"])
+router: Final = APIRouter(tags=["audit"], route_class=SignedRoute)
 _LARGEST: Final = 1 << 62
 Index = Annotated[int, Path(ge=0, le=_LARGEST, examples=[0])]
 _TEXT: Final = {"content": {"text/plain": {"schema": {"type": "string"}}}}

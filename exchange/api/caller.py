@@ -1,12 +1,15 @@
 """Whose request it is: a bearer token, nothing else; and in which language its answer is."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from fastapi import Depends, Request
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
 
 from exchange.api.problems import language_asked
 from exchange.errors import Invalid, Refused
@@ -23,7 +26,7 @@ _MINUTE_NS: Final = 60_000_000_000
 Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_SCHEME)]
 
 
-def language(request: Request) -> Language:
+async def language(request: Request) -> Language:
     """The language of an answer, by `Accept-Language`."""
     return language_asked(request.headers.get("accept-language", ""))
 
@@ -72,11 +75,30 @@ class Callers:
             return self._refused <= _BURST
 
 
-def _desk(request: Request, bearer: Bearer) -> LocalDesk:
+class SignedRoute(APIRoute):
+    """A route that asks whose request it is before it reads any of the body."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """See `APIRoute`."""
+        handler = super().get_route_handler()
+
+        async def signed(request: Request) -> Response:
+            await run_in_threadpool(_signed, request, await _SCHEME(request))
+            return await handler(request)
+
+        return signed
+
+
+def _signed(request: Request, bearer: HTTPAuthorizationCredentials | None) -> LocalDesk:
     callers: Callers = request.app.state.callers
     found = callers.desk(bearer.credentials if bearer else None)
-    request.scope.setdefault("state", {})["who"] = found.who.id
+    request.state.who, request.state.desk = found.who.id, found
     return found
+
+
+async def _desk(request: Request, bearer: Bearer) -> LocalDesk:
+    known: LocalDesk | None = getattr(request.state, "desk", None)
+    return known if known is not None else await run_in_threadpool(_signed, request, bearer)
 
 
 Signed = Annotated[LocalDesk, Depends(_desk)]  # what a route takes that works for somebody

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Body, Request
 from pydantic import BaseModel, create_model
 
 from exchange.api.answers import Days, Given, IssuedToken, Members, NewCase, NewToken, PolicyBundle, Row, rows_of
-from exchange.api.caller import Signed
+from exchange.api.caller import Signed, SignedRoute
 from exchange.api.examples import EXAMPLES
 from exchange.api.operations import DEFAULTS, OPERATIONS, Operation
 from exchange.control import commands as c
@@ -18,7 +18,7 @@ from exchange.control.tokens import new_token
 from exchange.policy import Bundle, modules
 from exchange.wiring.desk import COLUMNS, Listing, LocalDesk, Told
 
-router: Final = APIRouter(tags=["control"])
+router: Final = APIRouter(tags=["control"], route_class=SignedRoute)
 _DAY_NS: Final = 86_400 * 1_000_000_000
 _WORD: Final = Parameter.POSITIONAL_OR_KEYWORD
 
@@ -56,7 +56,8 @@ def _listing_route(what: Listing) -> None:
 
     form: Any = list[rows_of(what)]  # type: ignore[misc]  # a form made from `COLUMNS`
     summary = f"The {what} there are."
-    router.add_api_route(f"/{what}", run, operation_id=f"list_{what}", summary=summary, response_model=form)
+    name = f"list_{what}"
+    router.add_api_route(f"/{what}", run, operation_id=name, summary=summary, description=summary, response_model=form)
 
 
 for _operation in OPERATIONS:
@@ -96,7 +97,7 @@ def rotate_token(
     request: Request, desk: Signed, token: str, body: Annotated[Days, Body(examples=[EXAMPLES["rotate_token"]])]
 ) -> IssuedToken:
     """A new token for the account of this one, which is revoked once the new one is there."""
-    made = _issued(request, desk, desk.owner_of(token), body.days)
+    made = _issued(request, desk, desk.holder_of(token), body.days)
     # A crash here: both tokens hold, and both are listed: rotate or revoke again.
     desk.execute(c.RevokeToken(token))
     return made

@@ -10,6 +10,7 @@ import json
 import time
 import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -18,14 +19,17 @@ from starlette.requests import Request
 
 from exchange.api.metrics import Metrics
 from exchange.api.operations import PREFIX
-from exchange.api.problems import problem, unexpected
-from exchange.errors import ExchangeError, Invalid
+from exchange.api.problems import ClientGoneError, problem, unexpected
+from exchange.errors import ExchangeError, Invalid, Unavailable
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Any, Receive, Send], Awaitable[None]]
 
+TRANSPORT: Final = "exchange.transport"  # in a scope's extensions: what the edge may cut off
+FULL: Final = "exchange.full"  # there, too: this connection is one too many, and its requests are only told so
+HEAD: Final = 32 << 10  # bytes of a request before its body: its address and its headers
 SMALL: Final = 4 << 20  # of a body that is no batch of records: contracts, policies, lists of ids
 _POLICY: Final = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; "
@@ -36,7 +40,14 @@ _HEADERS: Final = (
     (b"referrer-policy", b"no-referrer"),
     (b"content-security-policy", _POLICY.encode()),
     (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
 )
+_GONE: Final = 499  # of whoever went away or was cut off; in the log only, nobody is told it
+_DIGITS: Final = 19  # of a body's length; more is longer than any limit
+_LAST: Final = frozenset(
+    {"server_busy", "head_too_large", "body_too_large", "body_slow"}
+)  # what comes on after these is not read
+_METHODS: Final = frozenset({"GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +57,6 @@ class Limits:
     records_bytes: int
     body_s: float
     slow_s: float
-
-
-class ClientGoneError(Exception):
-    """The client went away or was cut off: there is nobody to answer."""
 
 
 @dataclass
@@ -92,26 +99,41 @@ class Edge:
             self._metrics.in_flight.dec()
             self._told(scope, passage)
 
+    def cut_off(self) -> None:
+        """A client that held back too long was cut off."""
+        self._metrics.cut_off.inc()
+
     async def _passed(self, scope: Any, receive: Receive, send: Send, passage: _Passage) -> None:  # noqa: ANN401
         outward = self._outward(scope, send, passage)
         inward = self._inward(scope, receive, passage)
         try:
+            self._check_admitted(scope)
             self._check_declared(scope)
             await self._app(scope, inward, outward)
         except ClientGoneError:
-            passage.state["code"] = "client_gone"
+            passage.status, passage.state["code"] = _GONE, "client_gone"
         except Exception as error:  # noqa: BLE001  # the outermost frame: nothing is told but that there was a fault
             if not isinstance(error, ExchangeError):
                 self._fault(error, passage)
             if not passage.started:
                 answer = problem(Request(scope), error if isinstance(error, ExchangeError) else unexpected())
-                await answer(scope, receive, outward)
+                with suppress(ClientGoneError):
+                    await answer(scope, receive, outward)
+
+    def _check_admitted(self, scope: Any) -> None:  # noqa: ANN401
+        """A connection beyond the limit is told to come later, and closed."""
+        if scope.get("extensions", {}).get(FULL):
+            raise Unavailable("server_busy")
 
     def _check_declared(self, scope: Any) -> None:  # noqa: ANN401
-        """A body that says itself that it is too large is not even read."""
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if not declared.isdigit() or int(declared) > self._most(scope):
-            raise Invalid("body_too_large", limit=self._most(scope))
+        """A body that says itself that it is too large is not even read; nor is one behind too long a head."""
+        head = len(scope.get("raw_path") or b"") + len(scope["query_string"])
+        if head + sum(len(name) + len(value) for name, value in scope["headers"]) > HEAD:
+            raise Invalid("head_too_large", limit=HEAD)
+        declared = [value for name, value in scope["headers"] if name == b"content-length"]
+        most = self._most(scope)
+        if not all(one.isdigit() and len(one) < _DIGITS and int(one) <= most for one in declared):
+            raise Invalid("body_too_large", limit=most)
 
     def _most(self, scope: Any) -> int:  # noqa: ANN401
         return self._limits.records_bytes if scope["path"].endswith("/records") else SMALL
@@ -125,7 +147,8 @@ class Edge:
             if whole:  # what comes now is the client's going away: that may take as long as the answer does
                 return await receive()
             try:
-                message = await asyncio.wait_for(receive(), max(until - time.monotonic(), 0.001))
+                async with asyncio.timeout(max(until - time.monotonic(), 0.001)):
+                    message = await receive()
             except TimeoutError:
                 raise Invalid("body_slow", seconds=self._limits.body_s) from None
             if message["type"] == "http.disconnect":
@@ -148,15 +171,16 @@ class Edge:
                     *message["headers"],
                     (b"request-id", request_id),
                     *(pair for pair in _HEADERS if pair[0] not in own),
-                    *([] if b"cache-control" in own else [(b"cache-control", b"no-store")]),
+                    *([(b"connection", b"close")] if passage.state.get("code") in _LAST else []),
                 ]
             else:
                 passage.sent += len(message.get("body", b""))
             try:
-                await asyncio.wait_for(send(message), self._limits.slow_s)
+                async with asyncio.timeout(self._limits.slow_s):
+                    await send(message)
             except TimeoutError:
-                self._metrics.cut_off.inc()
-                transport = scope.get("extensions", {}).get("exchange.transport")
+                self.cut_off()
+                transport = scope.get("extensions", {}).get(TRANSPORT)
                 if transport is not None:
                     transport.abort()
                 raise ClientGoneError from None
@@ -174,7 +198,10 @@ class Edge:
         """One line, and the metrics, of a request that is over."""
         route = _route(scope)
         seconds = time.monotonic() - passage.began
-        self._metrics.requests.labels(scope["method"] if route != "-" else "-", route, passage.status or 499).inc()
+        # A client may send any word as its method, somebody's id among them.
+        method = scope["method"] if scope["method"] in _METHODS else "-"
+        status = passage.status or _GONE
+        self._metrics.requests.labels(method, route, status).inc()
         self._metrics.seconds.labels(route).observe(seconds)
         self._metrics.received.inc(passage.received)
         self._metrics.sent.inc(passage.sent)
@@ -184,9 +211,9 @@ class Edge:
         line = {
             "time_ns": time.time_ns(),
             "request": passage.state["request_id"],
-            "method": scope["method"] if route != "-" else "-",
+            "method": method,
             "route": route,
-            "status": passage.status or 499,
+            "status": status,
             "ms": round(seconds * 1_000, 1),
             "in": passage.received,
             "out": passage.sent,

@@ -1,7 +1,12 @@
-"""A real example for every operation: `tests/api/test_examples.py` sends each one and compares the answer's form."""
+"""A real example for every operation: `tests/api/test_examples.py` sends each one and compares the answer's form.
+
+What was answered stands in `examples.json`; `python -m tests.api.playing` writes it.
+"""
 
 import json
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 _FIELDS: Final = [
@@ -25,9 +30,40 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "IssueToken": {
         "principal": "svc.ny.yibao",
         "digest": "sha256:" + "ab" * 32,
-        "expires_ns": 4_000_000_000_000_000_000,
+        "expires_ns": 1_900_000_000_000_000_000,
     },
-    "SubmitContract": {"contract": {"format": "exchange.contract/1", "dataset": "ca.dibao_standard", "…": "…"}},
+    "SubmitContract": {
+        "contract": {
+            "format": "exchange.contract/1",
+            "dataset": "hrss.unemployment",
+            "department": "ny.renshe",
+            "steward": "steward.ny.renshe",
+            "title": {"zh": "失业登记", "en": "Unemployment"},
+            "abstract": {"zh": "失业登记状态"},
+            "subject": {"type": "person", "path": "person_id"},
+            "share": {
+                "type": "conditional",
+                "condition": "限社会救助核对使用",
+                "legal_basis": "政务数据共享条例（国务院令第809号）",
+            },
+            "update_cycle": "month",
+            "fields": {
+                "person_id": {"class": "L3", "label_zh": "公民身份号码", "label_en": "citizen id number"},
+                "registered": {"class": "L2", "label_zh": "是否登记", "label_en": "registered"},
+            },
+            "schemas": [
+                {
+                    "type": "record",
+                    "name": "hrss.unemployment",
+                    "doc": "失业登记",
+                    "fields": [
+                        {"name": "person_id", "type": "string", "confluent:tags": ["id"], "doc": "公民身份号码"},
+                        {"name": "registered", "type": "boolean", "doc": "是否登记"},
+                    ],
+                }
+            ],
+        }
+    },
     "CloseCase": {"reason": "decided"},
     "RequestAgreement": {
         "terms": {
@@ -42,7 +78,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
             "zone": "extranet",
             "counts": False,
             "not_before_ns": 1_790_000_000_000_000_000,
-            "expires_ns": 4_000_000_000_000_000_000,
+            "expires_ns": 1_900_000_000_000_000_000,
             "purge_by": None,
         }
     },
@@ -61,7 +97,12 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     },
     "change_members": {"ids": ["11010519491231002X", "440524188001010014"]},
     "submit_policy": {
-        "modules": {"plan.rego": 'package exchange\n\nimport rego.v1\n\ndefault plan := {"effect": "deny"}\n'},
+        "modules": {
+            "plan.rego": "package exchange\n\nimport rego.v1\n\n"
+            'default plan := {"effect": "deny", "reasons": [{"code": "closed"}]}\n',
+            "plan_test.rego": "package exchange.tests\n\nimport rego.v1\n\n"
+            'test_everybody_is_refused if data.exchange.plan.effect == "deny"\n',
+        },
         "codes": {},
     },
     "lookup": {"purpose": "dibao.initial_check", "case": "case-1", "ids": ["11010519491231002X"], "fields": None},
@@ -93,3 +134,21 @@ BODIES: Final[Mapping[str, Any]] = {
         "records": [{"value": "AAAAAAEkNDMyNTI0MTk3OTAxMDEwMDI4DDQzMTEyNgICApjAAQIOMjAyNi0xMAAA"}]
     },
 }
+
+# For the places in a path.
+PLACES: Final[Mapping[str, Any]] = {
+    "name": "hrss.pension_account",
+    "agreement": "agr-1",
+    "case": "case-1",
+    "principal": "checker.ny.minzheng",
+    "token": "0123456789abcdef",
+    "revision": "sha256:" + "ab" * 32,
+    "code": "token_missing",
+}
+
+
+@cache
+def answers() -> Mapping[str, Any]:
+    """What the server answered to each example, by the operation's name; JSON answers alone."""
+    found: Mapping[str, Any] = json.loads((Path(__file__).parent / "examples.json").read_bytes())
+    return found

@@ -73,4 +73,4 @@ def problem_page(code: str, language: Asked) -> HTMLResponse:
         f'<!doctype html><html lang="{language}"><head><meta charset="utf-8"><title>{code}</title>'
         f'<meta name="viewport" content="width=device-width"></head><body><h1>{code}</h1>{paragraphs}</body></html>'
     )
-    return HTMLResponse(page)
+    return HTMLResponse(page, headers={"Content-Language": language})

@@ -1,10 +1,12 @@
 """What is counted and measured, in the names and units of Prometheus. No label holds a name of a person or subject."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from exchange import __version__
+from exchange.errors import ExchangeError
 
 if TYPE_CHECKING:
     from exchange.wiring import Exchange
@@ -40,6 +42,7 @@ class Metrics:
 
     def text(self, exchange: "Exchange") -> bytes:
         """All of them, in Prometheus's text format."""
-        self._entries.set(exchange.audit.size)
-        self._events.set(exchange.control.model().position)
+        with suppress(ExchangeError):  # of an engine that is down: the last figure stands, and /readyz says what is
+            self._entries.set(exchange.audit.size)
+            self._events.set(exchange.control.model().position)
         return generate_latest(self._registry)

@@ -9,8 +9,10 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from exchange.api.negotiation import wishes
 from exchange.errors import ExchangeError, Invalid, Refused, Tampered, Unavailable
-from exchange.messages import Language, describe, error_codes, text
+from exchange.messages import Language, describe, text
+from exchange.plan.shapes import shown
 
 MEDIA_TYPE: Final = "application/problem+json"
 _FAMILIES: Final[Mapping[type[ExchangeError], int]] = {Invalid: 400, Refused: 403, Unavailable: 503, Tampered: 500}
@@ -38,26 +40,39 @@ _STATUS: Final[Mapping[str, int]] = {
     "body_type_unknown": 415,
     "body_charset_unknown": 415,
     "body_encoding_unknown": 415,
-    "too_many_requests": 429,
+    "head_too_large": 431,
 }
 _RETRY_S: Final = 2
+_LANGUAGES: Final[Mapping[str, Language]] = {"zh": "zh", "en": "en"}
+
+
+class ClientGoneError(Exception):
+    """The client went away or was cut off: there is nobody to answer."""
 
 
 def install(app: FastAPI) -> None:
     """Every error of this app leaves as a problem document."""
 
     async def of_ours(request: Request, error: Exception) -> Response:
+        if isinstance(error, ClientGoneError):
+            raise error
         return problem(request, error if isinstance(error, ExchangeError) else unexpected())
 
     async def of_http(request: Request, error: Exception) -> Response:
         # The framework wraps whatever reading a JSON body raised.
         cause = error.__cause__
-        return problem(request, cause if isinstance(cause, ExchangeError) else _of_http(error))
+        if isinstance(cause, ClientGoneError):
+            raise cause
+        answer = problem(request, cause if isinstance(cause, ExchangeError) else _of_http(error))
+        allow = getattr(error, "headers", None) or {}
+        answer.headers.update({name: value for name, value in allow.items() if name == "Allow"})
+        return answer
 
     async def of_validation(request: Request, error: Exception) -> Response:
         return problem(request, _of_validation(error))
 
     app.add_exception_handler(ExchangeError, of_ours)
+    app.add_exception_handler(Exception, of_ours)  # and raised further, so that the edge notes where it was
     app.add_exception_handler(HTTPException, of_http)
     app.add_exception_handler(RequestValidationError, of_validation)
 
@@ -91,7 +106,7 @@ def headers_of(error: ExchangeError) -> dict[str, str]:
     status = status_of(error)
     if status == 401:  # RFC 9110, section 15.5.2: such an answer says how to authenticate
         return {"WWW-Authenticate": "Bearer"}
-    return {"Retry-After": str(_RETRY_S)} if status in {503, 429} else {}
+    return {"Retry-After": str(_RETRY_S)} if status == 503 else {}
 
 
 def problem(request: Request, error: ExchangeError) -> Response:
@@ -99,24 +114,20 @@ def problem(request: Request, error: ExchangeError) -> Response:
     language: Language = language_asked(request.headers.get("accept-language", ""))
     request.scope.setdefault("state", {})["code"] = error.code
     body = document(error, language, request.scope["state"].get("request_id", ""))
-    content = json.dumps(body, ensure_ascii=False).encode()
+    content = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")  # of a lone surrogate
     headers = {"Content-Language": language, **headers_of(error)}
     return Response(content, status_of(error), headers, MEDIA_TYPE)
 
 
 def language_asked(header: str) -> Language:
-    """The language that an `Accept-Language` header likes best (RFC 9110, section 12.5.4); en where it names none."""
+    """The language that an `Accept-Language` header likes best (RFC 9110, section 12.5.4), the first of those that it
+    likes alike; en where it likes neither.
+    """
     best: tuple[float, Language] = (0.0, "en")
-    known: tuple[Language, ...] = ("zh", "en")
-    for part in header[:200].split(","):
-        tag, _, weight = part.strip().partition(";q=")
-        try:
-            quality = float(weight) if weight else 1.0
-        except ValueError:
-            continue
-        for language in known:
-            if tag.lower().split("-")[0] == language and best[0] < quality <= 1:
-                best = (quality, language)
+    for tag, quality in wishes(header):
+        language: Language | None = _LANGUAGES.get(tag.partition("-")[0])
+        if language is not None and quality > best[0]:
+            best = (quality, language)
     return best[1]
 
 
@@ -125,21 +136,19 @@ def unexpected() -> ExchangeError:
     return Unavailable("server_fault")
 
 
-def known(code: str) -> bool:
-    """Whether the catalogue has such a code."""
-    return code in error_codes()
-
-
 def _of_http(error: Exception) -> ExchangeError:
     status = error.status_code if isinstance(error, HTTPException) else 400
-    codes = {404: "page_unknown", 405: "method_refused", 413: "body_too_large"}
-    return Invalid(codes.get(status, "request_malformed"), detail="", limit="-")
+    codes = {404: "page_unknown", 405: "method_refused"}
+    code = codes.get(status)
+    return Invalid(code) if code else Invalid("request_malformed", detail="-")
 
 
 def _of_validation(error: Exception) -> ExchangeError:
-    """The first places that are wrong, without the values that stand there: one might be somebody's id."""
+    """The first places that are wrong, without the values that stand there: one might be somebody's id. So might a key
+    that is not known.
+    """
     found = error.errors() if isinstance(error, RequestValidationError) else []
-    places = [".".join(str(part)[:40] for part in one["loc"]) for one in found[:5]]
+    places = [".".join(str(part) if isinstance(part, int) else shown(part) for part in one["loc"]) for one in found[:5]]
     kinds = [str(one["type"])[:40] for one in found[:5]]
     detail = ", ".join(f"{place}: {kind}" for place, kind in zip(places, kinds, strict=True))
     return Invalid("request_malformed", detail=detail)

@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
 from exchange.api.bodies import EVENTS, READERS, BodyAdapter, Content, Form
-from exchange.api.caller import Signed
+from exchange.api.caller import Signed, SignedRoute
 from exchange.api.examples import BODIES
 from exchange.api.fates import Accepted, Told
 from exchange.errors import ExchangeError, Invalid
@@ -21,7 +21,7 @@ from exchange.publish import Published
 from exchange.signing.seals import from_document
 from exchange.wiring.desk import LocalDesk
 
-router: Final = APIRouter(tags=["publish"])
+router: Final = APIRouter(tags=["publish"], route_class=SignedRoute)
 _MB: Final = 1 << 20
 _PIECE: Final = 1 << 18
 _LARGEST: Final = 1 << 62
@@ -132,7 +132,9 @@ def publish(
     content: Annotated[Content, Depends(_content)],
     name: str,
     source: Source,
-    first: Annotated[int | None, Query(ge=1, le=_LARGEST, description="sequence of the first record")] = None,
+    first: Annotated[
+        int | None, Query(ge=1, le=_LARGEST, description="sequence of the first record", examples=[1])
+    ] = None,
     fates: Annotated[Literal["all", "bad"], Query(description="which records the answer lists")] = "all",
     seal: Annotated[str | None, Header(alias="Exchange-Seal", max_length=4_096, description=_SEAL)] = None,
 ) -> JSONResponse:

@@ -7,27 +7,33 @@ import os
 import signal
 import socket
 import ssl
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from exchange.api.app import create_app
+from exchange.api.edge import HEAD
+from exchange.api.patience import Patience, PatientProtocol
 from exchange.errors import Invalid, Unavailable
 
 if TYPE_CHECKING:
     from exchange.wiring import Exchange
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
-_HEAD_S: Final = 10.0  # for the head of a request, from its first byte or from the connection
-_HEAD_BYTES: Final = 32 * 1024
+_SPARE_FILES: Final = 256  # files that the engines hold open beside the connections
+_LAST_PORT: Final = 65_535
+# Many threads that wait for the disk and one that signs: at Python's 5 ms each waits for the others' turns, and a
+# look-up took twice the CPU (`make bench ARGS=http`).
+_SWITCH_S: Final = 0.000_5
 _LONGEST_SOCKET: Final = 100  # the path of a Unix socket has 107 bytes at most
 
 
@@ -42,7 +48,11 @@ class Address:
     behind_proxy: bool
 
     def checked(self) -> "Address":
-        """The same; `Invalid("serve_address_refused")` where tokens would go over a network in plain."""
+        """The same; `Invalid("serve_address_refused")` where tokens would go over a network in plain, `setting_wrong`
+        for a port that there is not.
+        """
+        if not 0 <= self.port <= _LAST_PORT:
+            raise Invalid("setting_wrong", where="--port", name="http.port", expected=f"0 … {_LAST_PORT}")
         if self.host not in _LOOPBACK and not self.certificate and not self.behind_proxy:
             raise Invalid("serve_address_refused", host=self.host)
         return self
@@ -61,25 +71,36 @@ def serve(
     may be in the audit log without anybody having got it, never the other way round.
 
     Raises:
-        Invalid: `serve_address_refused`, `serve_certificate_wrong`. Unavailable: `serve_address_taken`.
+        Invalid: `serve_address_refused`, `setting_wrong`, `serve_certificate_wrong`.
+        Unavailable: `serve_address_taken`.
     """
     address.checked()
     _log_to(write)
+    sys.setswitchinterval(_SWITCH_S)
     exchange.opened_all()
     settings = exchange.settings
+    app = create_app(exchange, now_ns, write, secure=bool(address.certificate) or address.behind_proxy)
+    patience = Patience(
+        on_cut_off=app.cut_off,
+        head_s=settings.number("http.head_seconds"),
+        slow_s=settings.number("http.slow_seconds"),
+        connections=_connections(settings.number("http.connections")),
+    )
+    protocol: Any = partial(PatientProtocol, patience)
     with ExitStack() as stack:
         listening = stack.enter_context(_listening(address))
         local, path = stack.enter_context(_local_socket(settings.path("data/serve.sock")))
         config = uvicorn.Config(
-            create_app(exchange, now_ns, write, secure=bool(address.certificate) or address.behind_proxy),
-            http=PatientProtocol,
+            app,
+            http=protocol,
             ws="none",
+            lifespan="on",
+            proxy_headers=False,
             log_config=None,
             access_log=False,
             server_header=False,
-            limit_concurrency=settings.number("http.connections"),
             timeout_graceful_shutdown=settings.number("http.stop_seconds"),
-            h11_max_incomplete_event_size=_HEAD_BYTES,
+            h11_max_incomplete_event_size=HEAD,
         )
         config.load()
         config.ssl = _tls(address)
@@ -90,57 +111,21 @@ def serve(
             exchange.announce(path)
             on_ready(f"{scheme}://{host}:{port}")
 
-        _Server(config, local, ready).run([listening])
-
-
-class PatientProtocol(H11Protocol):
-    """HTTP/1.1 as uvicorn speaks it, and no longer patient with a head that does not come to its end."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """The head of the first request is due."""
-        super().connection_made(transport)
-        self._due: asyncio.TimerHandle | None = None
-        self._expect_head()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is due any more."""
-        super().connection_lost(exc)
-        self._head_came()
-
-    def data_received(self, data: bytes) -> None:
-        """The first byte of a further request makes its head due."""
-        if not self._answering():
-            self._expect_head()
-        super().data_received(data)
-
-    def handle_events(self) -> None:
-        """A request has begun: its body and its answer are bounded by the edge, which may cut off the connection."""
-        super().handle_events()
-        if self._answering():
-            self._head_came()
-            extensions: dict[str, Any] = self.cycle.scope.setdefault("extensions", {})
-            extensions["exchange.transport"] = self.transport
-
-    def _answering(self) -> bool:
-        cycle: RequestResponseCycle | None = self.cycle  # None before the first request, whatever its annotation says
-        return cycle is not None and not cycle.response_complete
-
-    def _expect_head(self) -> None:
-        if self._due is None:
-            self._due = self.loop.call_later(_HEAD_S, self.transport.abort)
-
-    def _head_came(self) -> None:
-        if self._due is not None:
-            self._due.cancel()
-            self._due = None
+        _Server(config, protocol, local, ready).run([listening])
 
 
 class _Server(uvicorn.Server):
     """Also listens, without TLS, on a Unix socket for the command line; ends in order on SIGTERM and SIGINT."""
 
-    def __init__(self, config: uvicorn.Config, local: socket.socket, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        protocol: Callable[..., PatientProtocol],
+        local: socket.socket,
+        on_ready: Callable[[], None],
+    ) -> None:
         super().__init__(config)
-        self._local, self._on_ready = local, on_ready
+        self._make, self._local, self._on_ready = protocol, local, on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -149,7 +134,7 @@ class _Server(uvicorn.Server):
         self._on_ready()
 
     def _protocol(self) -> PatientProtocol:
-        return PatientProtocol(self.config, self.server_state, self.lifespan.state)
+        return self._make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -168,8 +153,10 @@ class _Server(uvicorn.Server):
 @contextmanager
 def _listening(address: Address) -> Iterator[socket.socket]:
     try:
-        family, kind, _, _, place = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind)
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+        family, kind, protocol, _, place = found[0]
+        # By its protocol asyncio knows that TCP_NODELAY is to be set; without it each answer waits 40 ms for an ACK.
+        listening = socket.socket(family, kind, protocol)
     except OSError as error:
         raise _taken(address, error) from None
     with listening:
@@ -219,13 +206,35 @@ def _tls(address: Address) -> ssl.SSLContext | None:
 
 
 def _log_to(write: Callable[[str], None]) -> None:
-    """What the server itself warns of (a malformed request, say) becomes a line like any other."""
+    """What the server itself warns of (a malformed request, say) becomes a line like any other: the first line of its
+    sentence, unfilled, for what fills it may be a value.
+    """
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            line = {"time_ns": time.time_ns(), "level": record.levelname.lower(), "message": str(record.msg)}
+            line = {
+                "time_ns": time.time_ns(),
+                "level": record.levelname.lower(),
+                "message": str(record.msg).partition("\n")[0],
+            }
             write(json.dumps(line))
 
-    logger = logging.getLogger("uvicorn.error")
-    logger.handlers, logger.propagate = [Handler()], False
-    logger.setLevel(logging.WARNING)
+    for name in ("uvicorn.error", "asyncio"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [Handler()], False
+        logger.setLevel(logging.WARNING)
+
+
+def _connections(wanted: int) -> int:
+    """As many connections as are wanted, or as this process may have files open."""
+    if os.name == "nt":
+        return wanted
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + _SPARE_FILES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        return min(wanted, max(soft - _SPARE_FILES, 1))
+    return wanted

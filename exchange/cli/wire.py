@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
 from exchange.errors import ExchangeError, Invalid, Refused, Tampered, Unavailable
-from exchange.messages import Language, error_codes
+from exchange.messages import Language, describe
 
 _TIMEOUT_S: Final = 120.0
 _FAMILIES: Final = {family.family: family for family in (Invalid, Refused, Unavailable, Tampered)}
@@ -40,7 +40,7 @@ class Wire:
         _, _, answer = self.send(method, path, content, query, {"Content-Type": "application/json", **(headers or {})})
         try:
             return json.loads(answer)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Unavailable("server_unexpected", where=self._place, detail="no JSON") from None
 
     def send(
@@ -62,10 +62,10 @@ class Wire:
         target = "/v1/" + "/".join(quote(part, safe="") for part in parts)
         if query:
             target += "?" + urlencode(query, doseq=True)  # type: ignore[arg-type]  # pairs or a mapping
-        own = {"Authorization": f"Bearer {self._token}", "Accept-Language": self._language}
+        own = {"Authorization": f"Bearer {quote(self._token, safe='')}", "Accept-Language": self._language}
         repeatable = again or method == "GET"
         status, told, body = self._exchanged(method, target, content, {**own, **(headers or {})}, repeatable=repeatable)
-        if status >= 400:  # RFC 9110, section 15
+        if status >= 300:  # RFC 9110, section 15; where a redirection leads to is none of the server's business
             raise self._problem(status, body)
         return status, told, body
 
@@ -84,7 +84,7 @@ class Wire:
             if kept and repeatable:
                 return self._exchanged(method, target, content, headers, repeatable=False)
             raise self._unreachable(error) from None
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: an address that is none
             self.close()
             raise self._unreachable(error) from None
         return answer.status, {name.lower(): value for name, value in answer.getheaders()}, body
@@ -105,10 +105,11 @@ class Wire:
             document = json.loads(body)
             code, family = str(document["code"]), _FAMILIES[document["family"]]
             facts = {str(name): str(value) for name, value in document["facts"].items()}
-            error_codes()[code]["en"].format_map(facts)
-        except (ValueError, KeyError, TypeError, AttributeError):
+            error = family(code, where=str(document.get("where", "")), **facts)
+            describe(error, self._language)
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
             return Unavailable("server_unexpected", where=self._place, detail=f"HTTP {status}")
-        return family(code, where=str(document.get("where", "")), **facts)
+        return error
 
 
 class _UnixConnection(http.client.HTTPConnection):

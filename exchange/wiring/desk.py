@@ -41,6 +41,9 @@ COLUMNS: Final[Mapping[Listing, Sequence[str]]] = {
 }
 
 
+_OF_KIND: Final = "of_kind"  # of a `schema` entry: the kind of entry whose form it tells
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """What a command did: the id of what was made or changed, its events' names (none: all was so already), and the
@@ -89,7 +92,7 @@ class Desk(Protocol):
         ...
 
     def test_policy(self, bundle: Bundle) -> Mapping[str, bool]:
-        """Runs a bundle's own tests on the site's engine."""
+        """Runs a bundle's own tests on the site's engine, for whoever may submit one: they are somebody's programs."""
         ...
 
     def submit_policy(self, bundle: Bundle) -> Told:
@@ -97,7 +100,9 @@ class Desk(Protocol):
         ...
 
     def listing(self, what: Listing) -> list[Row]:
-        """What there is of a kind, with the columns of `COLUMNS`."""
+        """What there is of a kind, with the columns of `COLUMNS`: of cases those that the caller's department may use,
+        of tokens the caller's own. An auditor sees all of both, the sharing authority every token.
+        """
         ...
 
     def dataset(self, name: str) -> Row:
@@ -211,13 +216,19 @@ class LocalDesk:
 
     def test_policy(self, bundle: Bundle) -> Mapping[str, bool]:
         """See `Desk.test_policy`."""
+        self._as_policy_maker("policy test")
         return self.exchange.tested(bundle)
 
     def submit_policy(self, bundle: Bundle) -> Told:
         """See `Desk.submit_policy`."""
+        self._as_policy_maker("SubmitPolicy")
         results = self.exchange.tested(bundle)
         document = {"modules": dict(bundle.modules), "codes": dict(bundle.codes)}
         return self.execute(c.SubmitPolicy(document, dict(results)))
+
+    def _as_policy_maker(self, action: str) -> None:
+        if not self.who.roles & {"steward", "sharing_authority"}:
+            self.exchange.refuse(self.who, action, Refused("role_missing", roles="steward / sharing_authority"))
 
     def listing(self, what: Listing) -> list[Row]:
         """See `Desk.listing`."""
@@ -228,14 +239,28 @@ class LocalDesk:
                 | {name: getattr(one.terms, name) for name in ("consumer", "dataset", "purpose")}
                 for one in model.agreements.values()
             ]
-        entries = getattr(model, what).values()
+        entries = [one for one in getattr(model, what).values() if self._may_see(what, one)]
         return [{column: _value(getattr(entry, column)) for column in COLUMNS[what]} for entry in entries]
 
-    def owner_of(self, token: str) -> str:
-        """Whose token this is; `Invalid("unknown_token")`."""
+    def _may_see(self, what: Listing, entry: Any) -> bool:  # noqa: ANN401  # an entry of that kind
+        if what == "cases":
+            return self.who.department in entry.departments or "auditor" in self.who.roles
+        if what == "tokens":
+            return entry.principal == self.who.id or bool(self.who.roles & {"auditor", "sharing_authority"})
+        return True
+
+    def holder_of(self, token: str) -> str:
+        """The account of a token that still holds.
+
+        Raises:
+            Invalid: `unknown_token`. Refused: `wrong_state` for one that is revoked, audited.
+        """
         known = self.exchange.control.model().tokens.get(token)
         if known is None:
             raise Invalid("unknown_token", where="token")
+        if known.revoked:
+            refusal = Refused("wrong_state", what="token", found="revoked", allowed="valid")
+            self.exchange.refuse(self.who, "token rotate", refusal)
         return known.principal
 
     def dataset(self, name: str) -> Row:
@@ -329,7 +354,8 @@ class LocalDesk:
         """See `Desk.entry`."""
         self._as_auditor("audit entry")
         kind, body = self.exchange.audit.entry(index)
-        return {"index": index, "kind": kind, **{name: _plain(value) for name, value in body.items()}}
+        told = {_OF_KIND if name == "kind" else name: _plain(value) for name, value in body.items()}
+        return {"index": index, "kind": kind, **told}
 
     def evidence(self, index: int) -> bytes:
         """See `Desk.evidence`."""

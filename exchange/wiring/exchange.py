@@ -89,7 +89,7 @@ class Exchange(Engines):
         self.announce: Callable[[str], None] = lambda _socket: None
         self._loaded: str | None = None
         self._deciding = threading.Lock()
-        self._following = threading.Lock()
+        self._testing, self._following = threading.Lock(), threading.Lock()
         self._free: list[Gateway] = []
         self._gateways = itertools.count(1)
 
@@ -174,7 +174,7 @@ class Exchange(Engines):
 
     def tested(self, bundle: Bundle) -> Mapping[str, bool]:
         """The results of a bundle's own tests, on this site's engine."""
-        with self._deciding:
+        with self._testing:  # one at a time; meanwhile decisions go on, for tests run in a process of their own
             return self.engine.test(bundle)
 
     def policy_ready(self) -> bool:

@@ -66,6 +66,16 @@ def decide(quick: bool) -> None:
     _table("policy decision, ms", in_child("deciding.measured", decisions=200 if quick else 1_000))
 
 
+def http(quick: bool) -> None:
+    """The exchange over HTTP, on both cores, its client among them."""
+    figures = in_child(
+        "serving.measured", seconds=3 if quick else 10, connections=[1, 64, 1_000], rounds=1 if quick else 3
+    )
+    _table("look-ups over HTTP, audited (goal: 1,000/s, p99 50 ms at 64)", figures["look-ups"])
+    _table("batches of 1,000 records over HTTP", figures["reads"])
+    _table("start to ready (goal: 2 s; for --help see start)", figures["start to ready"])
+
+
 _ALL: Final[Mapping[str, Callable[[bool], None]]] = {
     "publish": publish,
     "read": read,
@@ -73,6 +83,7 @@ _ALL: Final[Mapping[str, Callable[[bool], None]]] = {
     "audit": audit,
     "start": start,
     "decide": decide,
+    "http": http,
 }
 
 

@@ -58,6 +58,12 @@ def pin() -> None:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
+def unpin() -> None:
+    """Gives this process and what it starts every core again."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, range(os.cpu_count() or 1))
+
+
 def in_child(name: str, **arguments: object) -> Any:
     """The answer of the benchmark `module.function` in a fresh, pinned process."""
     words = [sys.executable, "-m", "tests.bench.clock", name, json.dumps(arguments)]

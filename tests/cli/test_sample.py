@@ -102,7 +102,7 @@ def test_there_is_something_at_every_stage(made_sample: Sample) -> None:
     }
     policies = {one["status"]: one for one in made_sample.must("policy", "list", "--json", who=AUTHORITY).json}
     assert set(policies) == {"active", "submitted"}
-    cases = Counter(one["status"] for one in made_sample.must("case", "list", "--json", who=AUTHORITY).json)
+    cases = Counter(one["status"] for one in made_sample.must("case", "list", "--json", who=AUDITOR).json)
     assert cases == {"open": 3, "closed": 1}
     refused = [body["reasons"][0] for _, _, body in made_sample.entries("refusal")]
     assert refused == [
