@@ -54,7 +54,9 @@ SETTINGS: Final = (
     Setting("engines.state", "engine", "sqlite:data/state.db", "latest record per subject"),
     Setting("engines.audit", "engine", "file:data/audit", "folder of the audit log's tiles and checkpoints"),
     Setting("engines.policy", "engine", "regorus:", "policy engine: regorus: or opa:PATH of an OPA binary"),
-    Setting("policy.deadline_ms", "int", 100, "a question answered later than this is refused", 1, 60_000),
+    Setting(
+        "policy.deadline_ms", "int", 100, "a question whose policy computes longer than this is refused", 1, 60_000
+    ),
     Setting("access.release_records", "int", 10_000, "records in one release at the most", 1, 10_000),
     Setting("access.in_flight", "int", 8, "releases a reader keeps waiting for their checkpoint", 1, 64),
     Setting("access.plan_seconds", "int", 60, "how long a plan may be used again", 0, 60),

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -57,6 +58,24 @@ def test_engine_that_cannot_start_again(tmp_path: Path, monkeypatch: pytest.Monk
             assert (refused.value.code, refused.value.facts["detail"]) == ("policy_unavailable", "engine")
         monkeypatch.undo()
         assert engine.evaluate(canonical(question())) == {"id": "q-1"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how long another process has computed")
+def test_a_worker_that_has_not_had_its_turn_is_waited_for() -> None:
+    """The deadline is of computing: on a machine that is too busy the same question has the same answer, later; a worker
+    that never gets its turn costs its question a refusal.
+    """
+    others = _workers_of_this_process()
+    with closing(RegorusEngine(0.2)) as engine:
+        engine.load(bundle('plan := {"id": input.id}'))
+        (worker,) = _workers_of_this_process() - others
+        os.kill(worker, signal.SIGSTOP)
+        threading.Timer(0.5, os.kill, (worker, signal.SIGCONT)).start()
+        assert engine.evaluate(canonical(question())) == {"id": "q-1"}
+        os.kill(worker, signal.SIGSTOP)
+        with pytest.raises(Refused) as refused:
+            engine.evaluate(canonical(question()))
+        assert (refused.value.code, refused.value.facts["detail"]) == ("policy_error", "deadline")
 
 
 def _workers_of_this_process() -> set[int]:
