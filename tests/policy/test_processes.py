@@ -62,8 +62,8 @@ def test_engine_that_cannot_start_again(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how long another process has computed")
 def test_a_worker_that_has_not_had_its_turn_is_waited_for() -> None:
-    """The deadline is of computing: on a machine that is too busy the same question has the same answer, later; a worker
-    that never gets its turn costs its question a refusal.
+    """The deadline is of computing: on a machine that is too busy the same question has the same answer, later; one
+    whose worker never gets its turn is refused.
     """
     others = _workers_of_this_process()
     with closing(RegorusEngine(0.2)) as engine:
