@@ -460,7 +460,7 @@ with site.opened() as exchange:
     while not stop.exists():
         turn += 1
         file = site.rows([row(MEMBERS[0], 100 * turn), row(MEMBERS[1], 100 * turn + 1)], f"turn-{turn}.csv")
-        adapter = FilesAdapter(config, [file], ledger(site.root, config.source))
+        adapter = FilesAdapter(config, [file], ledger(site.data / "ledgers", config.source))
         exchange.publish(people[SYSTEM], adapter, config.dataset, lambda _: None)
         list(exchange.gateway.read(people[CHECKER], request, {}, "jsonl"))
         print(turn, flush=True)
