@@ -143,7 +143,7 @@ def range_root(lo: int, hi: int, read_tile: ReadTile) -> bytes:
         first = lo >> 8 * level
         tile = read_tile(level, first // WIDTH)
         return root(tile[first % WIDTH : first % WIDTH + (1 << rest)])
-    middle = lo + _split(count)
+    middle = lo + split(count)
     return node_hash(range_root(lo, middle, read_tile), range_root(middle, hi, read_tile))
 
 
@@ -157,7 +157,7 @@ def inclusion(index: int, size: int, read_tile: ReadTile) -> list[bytes]:
     proof: list[bytes] = []
     lo, hi = 0, size
     while hi - lo > 1:
-        middle = lo + _split(hi - lo)
+        middle = lo + split(hi - lo)
         if index < middle:
             proof.append(range_root(middle, hi, read_tile))
             hi = middle
@@ -174,7 +174,7 @@ def consistency(old: int, new: int, read_tile: ReadTile) -> list[bytes]:
     if old in (0, new):
         return proof
     while hi != old:
-        middle = lo + _split(hi - lo)
+        middle = lo + split(hi - lo)
         if old <= middle:
             proof.append(range_root(middle, hi, read_tile))
             hi = middle
@@ -186,7 +186,7 @@ def consistency(old: int, new: int, read_tile: ReadTile) -> list[bytes]:
     return proof[::-1]
 
 
-def _split(count: int) -> int:
+def split(count: int) -> int:
     """The largest power of two below count."""
     return 1 << (count - 1).bit_length() - 1
 
