@@ -19,6 +19,7 @@ from exchange.names import nearest
 
 FORMAT: Final = 1
 FILE: Final = "exchange.toml"
+SAMPLE: Final = "sample."  # so begins the origin of a sample site, and no other's
 _LARGEST: Final = 1 << 20
 # Not settings of a site: which site, whose token, and what only our own tests read.
 _OTHER_VARIABLES: Final = frozenset({"EXCHANGE_SITE", "EXCHANGE_TOKEN", "EXCHANGE_TEST_OPA", "EXCHANGE_LANG"})
@@ -105,12 +106,24 @@ class Settings:
         """The zone in which times are shown."""
         return ZoneInfo(self.text("time_zone"))
 
+    @property
+    def is_sample(self) -> bool:
+        """Whether this is a sample site: by its origin, which every checkpoint of its log signs, and by nothing else,
+        so that no edit makes a real one of it.
+        """
+        return of_sample(self.text("origin"))
+
     def secret_file(self, name: str) -> Path:
         """The file that holds a secret; `Invalid("secret_not_in_file")` where the setting names a variable."""
         scheme, _, rest = self.text(name).partition(":")
         if scheme != "file":
             raise Invalid("secret_not_in_file", where=name)
         return self.path(rest)
+
+
+def of_sample(origin: str) -> bool:
+    """Whether an audit log's name says that all in its site is made up."""
+    return origin.casefold().startswith(SAMPLE)
 
 
 def read_settings(root: Path, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -149,7 +162,9 @@ def write_settings(settings: Settings) -> None:
         for s in SETTINGS
         if s.name not in {"format", "name", "origin"}
     ]
-    (settings.root / FILE).write_text("\n".join([*own, "", *rest, ""]), "utf-8")
+    mark = ["# sample = true, by the origin above: all data of this site are made up, and it never becomes a real one"]
+    lines = [*own, *(mark if settings.is_sample else []), "", *rest, ""]
+    (settings.root / FILE).write_text("\n".join(lines), "utf-8")
 
 
 def secret(reference: str, root: Path, environment: Mapping[str, str] = os.environ) -> str:

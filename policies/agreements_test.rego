@@ -112,3 +112,21 @@ test_reasons_of_all_candidates_for_the_purpose if {
 	]})
 	answer(body).reasons == [{"code": "not_yet", "agreement": "agr-04"}, {"code": "revoked", "agreement": "agr-03"}]
 }
+
+test_own_review_shows_l3_only_in_a_case if {
+	own := {"purpose": "own.review", "fields": [
+		{"path": "id_number", "mask": {"kind": "keep"}},
+		{"path": "photo", "mask": {"kind": "null"}},
+	]}
+	in_case := object.union(under(own), {"purpose": "own.review"})
+	answer(in_case).fields == own.fields
+	answer(in_case).rows.of[0] == {"op": "member", "set": set_name}
+	refused(object.union(in_case, {"case": null}), ["case_required"])
+	free := object.union(under(object.union(own, {"case_bound": false})), {"purpose": "own.review", "case": null})
+	refused(free, ["classification"])
+}
+
+test_own_review_never_shows_l4 if {
+	own := {"purpose": "own.review", "fields": [{"path": "photo", "mask": {"kind": "keep"}}]}
+	refused(object.union(under(own), {"purpose": "own.review"}), ["classification"])
+}

@@ -41,13 +41,14 @@ def parse(document: object, model: Model, now_ns: int) -> Terms:
 
     Raises:
         Invalid: a malformed or unknown part, with its place.
-        Refused: `dataset_not_shared`, `consumer_is_provider`, `no_active_policy`, `class_needs_mask`.
+        Refused: `dataset_not_shared`, `consumer_is_provider`, `purpose_own_data`, `no_active_policy`,
+            `class_needs_mask`.
     """
     shallow(document, where="terms")
     given = exact_keys(document, _KEYS, where="terms", optional=("schema",))
     consumer = model.department(check("department", given["consumer"], where="terms.consumer")).id
     dataset = model.dataset(check("dataset", given["dataset"], where="terms.dataset"))
-    _shareable(dataset, consumer)
+    _shareable(dataset)
     if given.get("schema") not in (None, "", dataset.current.fingerprint):
         raise Invalid("schema_not_current", where="terms.schema", current=dataset.current.fingerprint)
     not_before, expires = _period(given, now_ns)
@@ -56,7 +57,7 @@ def parse(document: object, model: Model, now_ns: int) -> Terms:
         consumer=consumer,
         dataset=dataset.name,
         schema="",
-        purpose=_purpose(given["purpose"], model, case_bound=case_bound),
+        purpose=_purpose(given["purpose"], model, own=dataset.department == consumer, case_bound=case_bound),
         legal_basis=text(given["legal_basis"], where="terms.legal_basis"),
         actions=_actions(given["actions"]),
         fields=_fields(given["fields"], dataset, model.codes),
@@ -76,20 +77,21 @@ def freeze(terms: Terms, dataset: Dataset) -> Terms:
     return replace(terms, schema=dataset.current.fingerprint, fields=fields)
 
 
-def _shareable(dataset: Dataset, consumer: str) -> None:
+def _shareable(dataset: Dataset) -> None:
     if dataset.share_type == "not_shared":
         raise Refused("dataset_not_shared", where="terms.dataset", dataset=dataset.name, basis=dataset.legal_basis)
-    if dataset.department == consumer:
-        raise Refused("consumer_is_provider", where="terms.consumer")
 
 
-def _purpose(value: object, model: Model, *, case_bound: bool) -> str:
+def _purpose(value: object, model: Model, *, own: bool, case_bound: bool) -> str:
+    """A purpose of the active policy's table; of a department with itself only one that the table says is for that."""
     purpose = check("purpose", value, where="terms.purpose")
     if model.active_policy is None:
         raise Refused("no_active_policy")
     known = model.codes.get("purposes", {})
     if purpose not in known:
         raise Invalid("unknown_purpose", where="terms.purpose", name=purpose, nearest=nearest(purpose, known) or "-")
+    if (known[purpose].get("own_data", False) is True) != own:
+        raise Refused("consumer_is_provider" if own else "purpose_own_data", where="terms.purpose", purpose=purpose)
     # Anything but a plain false needs a case: a table that says it unclearly must not widen a right.
     if known[purpose].get("case_required", False) is not False and not case_bound:
         raise Invalid("case_binding_required", where="terms.case_bound", purpose=purpose)

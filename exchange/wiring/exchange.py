@@ -51,7 +51,8 @@ def open_exchange(
     """The site's exchange for this process alone, recovered from whatever the last one left.
 
     Raises:
-        Invalid: no site, wrong settings or keys. Unavailable: `site_in_use`, an engine is down.
+        Invalid: no site, wrong settings or keys; `origin_differs`: the settings are another log's.
+        Unavailable: `site_in_use`, an engine is down.
         Tampered: a store is not what was written.
     """
     settings = read_settings(root, environment)
@@ -62,6 +63,8 @@ def open_exchange(
         signer = SigningKey.load(settings.secret_file("keys.audit"))
         audit = AuditLog(audit_store_of(settings, database), signer, now_ns)
         stack.callback(audit.close)
+        if settings.text("origin") != audit.origin:
+            raise Invalid("origin_differs", where=settings.origins["origin"], log=audit.origin)
         exchange = Exchange(settings, database, audit, now_ns, random_bytes, stack)
         exchange.announce = announce
         recover(exchange.publish_parts)

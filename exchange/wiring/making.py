@@ -15,7 +15,7 @@ from exchange.control.store import SqlEventStore
 from exchange.control.tokens import new_token
 from exchange.errors import Invalid
 from exchange.names import check
-from exchange.settings import new_settings, write_settings
+from exchange.settings import SAMPLE, new_settings, write_settings
 from exchange.signing.keys import new_secret, new_signing_key
 from exchange.site import FOLDERS, VKEY, owned, seal_key
 from exchange.wiring.engines import actors_of, audit_store_of, database_of
@@ -43,18 +43,23 @@ def make_site(
     principal: str,
     now_ns: Callable[[], int],
     random_bytes: Callable[[int], bytes],
+    sample: bool = False,
 ) -> MadeSite:
     """Makes a site in a folder that is not there or empty. Nothing else makes an audit log.
 
+    A `sample` is one for ever: its origin begins with `sample.` and stands in every checkpoint; no other's does.
+
     Raises:
-        Invalid: `site_exists`, or a malformed name: then nothing was made.
+        Invalid: `site_exists`, `origin_of_sample`, or a malformed name: then nothing was made.
     """
     from exchange.control.commands import AddDepartment, Bootstrap
 
     check("department", department, where="department")
     check("principal", principal, where="principal")
-    settings = new_settings(root, {"name": name, "origin": origin or "exchange.invalid/" + random_bytes(8).hex()})
-    check_origin(settings.text("origin"))
+    origin = origin or f"{SAMPLE if sample else ''}exchange.invalid/{random_bytes(8).hex()}"
+    settings = new_settings(root, {"name": name, "origin": check_origin(origin)})
+    if settings.is_sample != sample:
+        raise Invalid("origin_of_sample", where="origin", prefix=SAMPLE)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise Invalid("site_exists", where=str(root))
     root.mkdir(parents=True, exist_ok=True)

@@ -287,7 +287,12 @@ def terms(now_ns: int, **changes: Any) -> dict[str, Any]:
 def build(root: Path, engine: KeptEngine) -> None:
     """Makes the exchange in a folder that is not there."""
     clock, random = Clock(START_NS), Random(1)
-    place = {"name": "test", "origin": "exchange.invalid/test", "department": OFFICE, "principal": AUTHORITY}
+    place: dict[str, Any] = {
+        "name": "test",
+        "origin": "exchange.invalid/test",
+        "department": OFFICE,
+        "principal": AUTHORITY,
+    }
     make_site(root, now_ns=clock, random_bytes=random.randbytes, **place)
     with opened(root, engine, clock) as town:
         for department, people in (

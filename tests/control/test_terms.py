@@ -155,10 +155,18 @@ def test_a_dataset_that_is_not_shared_cannot_be_requested(town: Town) -> None:
     assert caught.value.facts["basis"] == "保守国家秘密法第十三条"
 
 
-def test_a_provider_is_not_its_own_consumer(town: Town) -> None:
-    """Its own data it has already."""
+def test_a_provider_is_its_own_consumer_for_its_own_purpose_alone(town: Town) -> None:
+    """What departments share has a purpose of others; what a department checks of its own has one of its own."""
+    own = {"purpose": "own.review", "case_bound": False}
     with fails(Refused, "consumer_is_provider"):
         town.do(POLICE_SYSTEM, c.RequestAgreement(terms(consumer=POLICE)))
+    with fails(Refused, "purpose_own_data"):
+        town.do(CIVIL_SYSTEM, c.RequestAgreement(terms(**own)))
+    asked = town.do(POLICE_SYSTEM, c.RequestAgreement(terms(consumer=POLICE, **own)))
+    assert town.model.agreement(asked).terms.consumer == POLICE
+    with fails(Refused, "class_needs_mask"):
+        whole = [{"path": "photo_ref", "mask": KEEP}]
+        town.do(POLICE_SYSTEM, c.RequestAgreement(terms(consumer=POLICE, **own, fields=whole)))
 
 
 def test_class_l4_is_never_given_unmasked(town: Town) -> None:

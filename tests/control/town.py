@@ -24,6 +24,7 @@ CIVIL_STEWARD, CIVIL_SYSTEM = "chen.minzheng", "svc.minzheng"
 FINANCE_STEWARD, AUDITOR, OPERATOR = "sun.caizheng", "zhao.auditor", "qian.operator"
 CODES = {
     "purposes": {
+        "own.review": {"title_zh": "本部门自查", "title_en": "own review", "case_required": False, "own_data": True},
         "dibao.review": {"case_required": True},
         "statistics": {"case_required": False},
     },

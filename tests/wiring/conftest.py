@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,9 +15,14 @@ from tests.log.memory import folder_in_memory
 __all__ = ["engine", "folder", "made_town", "town"]
 
 
-def make(root: Path, **changes: str) -> MadeSite:
+def make(root: Path, **changes: Any) -> MadeSite:
     """A new site."""
-    plain = {"name": "", "origin": "exchange.invalid/test", "department": "ny.shuju", "principal": "li.authority"}
+    plain: dict[str, Any] = {
+        "name": "",
+        "origin": "exchange.invalid/test",
+        "department": "ny.shuju",
+        "principal": "li.authority",
+    }
     return make_site(root, now_ns=Clock(START_NS), random_bytes=os.urandom, **{**plain, **changes})
 
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,15 +87,51 @@ def test_a_site_is_made_once(bare: MadeSite, folder: Path) -> None:
         ({"principal": "li"}, "name_malformed"),
         ({"origin": "with space"}, "audit_key_malformed"),
         ({"origin": "with+plus"}, "audit_key_malformed"),
+        ({"origin": "sample.exchange.invalid/x"}, "origin_of_sample"),
+        ({"origin": "Sample."}, "origin_of_sample"),
+        ({"origin": "exchange.invalid/x", "sample": True}, "origin_of_sample"),
         ({"name": "a\nb"}, "setting_wrong"),
     ],
 )
-def test_a_wrong_word_makes_nothing(folder: Path, changes: dict[str, str], code: str) -> None:
+def test_a_wrong_word_makes_nothing(folder: Path, changes: dict[str, Any], code: str) -> None:
     """Everything is checked before the first file: so the corrected command can be given again."""
     with pytest.raises(Invalid) as caught:
         make(folder / "site", **changes)
     assert caught.value.code == code
     assert list(folder.iterdir()) == []
+
+
+def test_a_sample_is_one_for_ever(folder: Path) -> None:
+    """Its origin says so in every checkpoint; settings that name another are of no site, so no edit makes it real."""
+    made = make(folder / "site", sample=True, origin="")
+    settings = read_settings(made.root, {})
+    assert made.origin.startswith("sample.exchange.invalid/")
+    assert settings.is_sample
+    assert "# sample = true" in (made.root / "exchange.toml").read_text("utf-8")
+    with open_exchange(made.root, "test", {}, Clock(START_NS + DAY), os.urandom) as exchange:
+        assert exchange.audit.checkpoint().decode().startswith(made.origin)
+    file = made.root / "exchange.toml"
+    file.write_text(file.read_text("utf-8").replace("sample.exchange", "exchange"), "utf-8")
+    for environment in ({}, {"EXCHANGE_ORIGIN": made.origin.removeprefix("sample.")}):
+        with (
+            pytest.raises(Invalid) as caught,
+            open_exchange(made.root, "test", environment, Clock(START_NS + DAY), os.urandom),
+        ):
+            pytest.fail("it was opened")
+        assert caught.value.code == "origin_differs"
+        assert caught.value.facts["log"] == made.origin
+
+
+def test_a_real_site_does_not_become_a_sample(bare: MadeSite, folder: Path) -> None:
+    """Nor the other way about: what was published as real is not called made up afterwards."""
+    root = Path(shutil.copytree(bare.root, folder / "site"))
+    assert not read_settings(root, {}).is_sample
+    with (
+        pytest.raises(Invalid) as caught,
+        open_exchange(root, "test", {"EXCHANGE_ORIGIN": "sample.x"}, Clock(START_NS + DAY), os.urandom),
+    ):
+        pytest.fail("it was opened")
+    assert (caught.value.code, caught.value.where) == ("origin_differs", "EXCHANGE_ORIGIN")
 
 
 def test_a_half_made_site_is_none(bare: MadeSite, folder: Path) -> None:
