@@ -18,7 +18,7 @@ from starlette.requests import Request
 
 from exchange.api.metrics import Metrics
 from exchange.api.operations import PREFIX
-from exchange.api.problems import problem, unexpected
+from exchange.api.problems import Answer, unexpected
 from exchange.errors import ExchangeError, Invalid
 
 Message = MutableMapping[str, Any]
@@ -65,7 +65,9 @@ class _Passage:
 
 
 class Edge:
-    """The app with the edge around it; `write` takes a line for each request, `random_bytes` makes ids."""
+    """The app with the edge around it; `write` takes a line for each request, `random_bytes` makes ids, `answer` says
+    what went wrong.
+    """
 
     def __init__(
         self,
@@ -74,8 +76,10 @@ class Edge:
         metrics: Metrics,
         random_bytes: Callable[[int], bytes],
         write: Callable[[str], None],
+        answer: Answer,
     ) -> None:
         self._app, self._limits, self._metrics, self._random, self._write = app, limits, metrics, random_bytes, write
+        self._answer = answer
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401  # ASGI's own
         """Serves one connection's scope (ASGI 3)."""
@@ -104,7 +108,7 @@ class Edge:
             if not isinstance(error, ExchangeError):
                 self._fault(error, passage)
             if not passage.started:
-                answer = problem(Request(scope), error if isinstance(error, ExchangeError) else unexpected())
+                answer = self._answer(Request(scope), error if isinstance(error, ExchangeError) else unexpected())
                 await answer(scope, receive, outward)
 
     def _check_declared(self, scope: Any) -> None:  # noqa: ANN401
@@ -198,7 +202,7 @@ class Edge:
 
 def _route(scope: Any) -> str:  # noqa: ANN401
     """The route's own path, with its places as they are named; `-` for an address that there is not."""
-    path = getattr(scope.get("route"), "path", None)
+    path: str | None = getattr(scope.get("route"), "path", None)
     if path is None:
         return "-"
     return path if path.startswith(PREFIX) or not scope["path"].startswith(PREFIX) else PREFIX + path

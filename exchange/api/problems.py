@@ -1,7 +1,7 @@
 """What goes wrong, as problem documents (RFC 9457): the one table from an error to a status."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
@@ -13,6 +13,7 @@ from exchange.errors import ExchangeError, Invalid, Refused, Tampered, Unavailab
 from exchange.messages import Language, describe, error_codes, text
 
 MEDIA_TYPE: Final = "application/problem+json"
+Answer = Callable[[Request, ExchangeError], Response]  # what a request that failed is told
 _FAMILIES: Final[Mapping[type[ExchangeError], int]] = {Invalid: 400, Refused: 403, Unavailable: 503, Tampered: 500}
 _STATUS: Final[Mapping[str, int]] = {
     "token_missing": 401,
@@ -36,25 +37,27 @@ _STATUS: Final[Mapping[str, int]] = {
     "body_too_large": 413,
     "body_type_unknown": 415,
     "too_many_requests": 429,
+    "form_foreign": 403,
 }
 _RETRY_S: Final = 2
 
 
-def install(app: FastAPI) -> None:
-    """Every error of this app leaves as a problem document."""
+def install(app: FastAPI, answer: Answer) -> None:
+    """Every error of this app leaves as this answer: a problem document, or a page for people."""
 
     async def of_ours(request: Request, error: Exception) -> Response:
-        return problem(request, error if isinstance(error, ExchangeError) else unexpected())
+        return answer(request, error if isinstance(error, ExchangeError) else unexpected())
 
     async def of_http(request: Request, error: Exception) -> Response:
         # The framework wraps whatever reading a JSON body raised.
         cause = error.__cause__
-        return problem(request, cause if isinstance(cause, ExchangeError) else _of_http(error))
+        return answer(request, cause if isinstance(cause, ExchangeError) else _of_http(error))
 
     async def of_validation(request: Request, error: Exception) -> Response:
-        return problem(request, _of_validation(error))
+        return answer(request, _of_validation(error))
 
     app.add_exception_handler(ExchangeError, of_ours)
+    app.add_exception_handler(Exception, of_ours)  # and is raised again behind it, so that the edge tells of it
     app.add_exception_handler(HTTPException, of_http)
     app.add_exception_handler(RequestValidationError, of_validation)
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-from exchange.api.app import create_app
+from exchange.api.app import Mount, create_app
 from exchange.errors import Invalid, Unavailable
 
 if TYPE_CHECKING:
@@ -54,8 +54,9 @@ def serve(
     now_ns: Callable[[], int],
     write: Callable[[str], None],
     on_ready: Callable[[str], None],
+    mount: Mount | None = None,
 ) -> None:
-    """Serves until SIGTERM or SIGINT; `on_ready` gets the URL when requests are answered.
+    """Serves until SIGTERM or SIGINT; `on_ready` gets the URL when requests are answered; `mount`: see `create_app`.
 
     At the end nothing new is taken, what is in flight ends or, after `http.stop_seconds`, is cut off: then its release
     may be in the audit log without anybody having got it, never the other way round.
@@ -71,7 +72,7 @@ def serve(
         listening = stack.enter_context(_listening(address))
         local, path = stack.enter_context(_local_socket(settings.path("data/serve.sock")))
         config = uvicorn.Config(
-            create_app(exchange, now_ns, write, secure=bool(address.certificate) or address.behind_proxy),
+            create_app(exchange, now_ns, write, secure=bool(address.certificate) or address.behind_proxy, mount=mount),
             http=PatientProtocol,
             ws="none",
             log_config=None,

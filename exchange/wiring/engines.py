@@ -40,7 +40,8 @@ class Engines:
         stack: ExitStack,
     ) -> None:
         self.settings, self.audit = settings, audit
-        self._database, self._now_ns, self._random, self._stack = database, now_ns, random_bytes, stack
+        self.now_ns, self.random_bytes = now_ns, random_bytes
+        self._database, self._stack = database, stack
 
     @cached_property
     def actors(self) -> Actors:
@@ -55,7 +56,7 @@ class Engines:
     @cached_property
     def control(self) -> Control:
         """The control plane."""
-        return Control(SqlEventStore(self._database), self.audit, self.actors, self._now_ns)
+        return Control(SqlEventStore(self._database), self.audit, self.actors, self.now_ns)
 
     @cached_property
     def log(self) -> RecordLog:
@@ -105,7 +106,7 @@ class Engines:
             transaction=transaction,
             audit=self.audit,
             tagger=self.tagger,
-            now_ns=self._now_ns,
+            now_ns=self.now_ns,
             batch_records=self.settings.number("publish.batch_records"),
         )
 

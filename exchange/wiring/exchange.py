@@ -17,7 +17,7 @@ from exchange.control.database import check_revision
 from exchange.control.model import Dataset, Model, Principal
 from exchange.errors import Invalid, Refused, Tampered, Unavailable
 from exchange.log.dead_letters import topic_of
-from exchange.names import check
+from exchange.names import check, digest
 from exchange.plan import Plan, Question
 from exchange.policy import Bundle
 from exchange.publish import Published, PublishTarget, publish, recover
@@ -115,7 +115,7 @@ class Exchange(Engines):
 
         name = GATEWAY if number == 1 else f"{GATEWAY}-{number}"
         hint = self.settings.path("data/gateway.json" if number == 1 else f"data/gateway-{number}.json")
-        runs = GatewayRuns(hint, self.audit, self._now_ns, name)
+        runs = GatewayRuns(hint, self.audit, self.now_ns, name)
         return Gateway(
             Parts(
                 control=self.control,
@@ -129,8 +129,8 @@ class Exchange(Engines):
                 start_run=runs.start,
                 tagger=self.tagger,
                 actors=self.actors,
-                now_ns=self._now_ns,
-                random_bytes=self._random,
+                now_ns=self.now_ns,
+                random_bytes=self.random_bytes,
                 release_records=self.settings.number("access.release_records"),
                 in_flight=self.settings.number("access.in_flight"),
                 plan_ns=self.settings.number("access.plan_seconds") * _SECOND_NS,
@@ -219,7 +219,7 @@ class Exchange(Engines):
 
     def mark(self, who: Principal, name: str, source: str) -> int:
         """The highest sequence taken from a source of events, for the department that owns the dataset."""
-        self._owned_by(who, name, "mark")
+        self.owned_by(who, name, "mark")
         return self.log.mark(check("source", source))
 
     def publish(
@@ -238,7 +238,7 @@ class Exchange(Engines):
             Refused: `not_the_owner`, `role_missing`, audited.
             Invalid: `seal_key_differs`: not the key that the department is recorded with.
         """
-        dataset = self._owned_by(who, name, "publish")
+        dataset = self.owned_by(who, name, "publish")
         if not who.roles & {"department_system", "steward"}:
             self.refuse(who, "publish", Refused("role_missing", where=name, roles="department_system / steward"), name)
         from exchange.contracts.check import Checker
@@ -262,7 +262,7 @@ class Exchange(Engines):
 
     def dead_letters(self, who: Principal, name: str) -> Iterator[dict[str, Any]]:
         """The dataset's dead letters, for its own department."""
-        self._owned_by(who, name, "dead_letters")
+        self.owned_by(who, name, "dead_letters")
         from exchange.avro.records import Codec
         from exchange.avro.schema import from_document
         from exchange.control.catalogue import DEAD_LETTER
@@ -279,13 +279,13 @@ class Exchange(Engines):
         result under a mask: for the department that published them, to mend them. Which ones they are stands among the
         excluded positions of each release's entry.
         """
-        self._owned_by(who, name, "withheld")
+        self.owned_by(who, name, "withheld")
         told = ("time_ns", "agreement", "partition", "lo", "hi", "withheld", "schema")
         for index, kind, body in self.audit.entries(0, self.audit.size):
             if kind == "release" and body["dataset"] == name and body["withheld"]:
                 yield {"index": index, **{key: body[key] for key in told}}
 
-    def _owned_by(self, who: Principal, name: str, action: str) -> Dataset:
+    def owned_by(self, who: Principal, name: str, action: str) -> Dataset:
         """The dataset, for its own department; anybody else is refused, and that is audited."""
         dataset = self.control.model().dataset(name)
         if who.department != dataset.department:
@@ -296,8 +296,8 @@ class Exchange(Engines):
         """Writes the refusal of something that is no question into the audit log, then raises it."""
         entry = make(
             "refusal",
-            self._random(16),
-            self._now_ns(),
+            self.random_bytes(16),
+            self.now_ns(),
             reasons=[refusal.code],
             consumer=who.department if who else None,
             actor=self.actors.name(who.id) if who else None,
@@ -320,19 +320,35 @@ class Exchange(Engines):
         with self._following:  # the index is for one thread at a time
             self.subjects.follow(self.log.topics(), self._read_tags, self.audit)
             sightings = [one for one in self.subjects.who_saw(tag) if one.index < size]
+        self.note_query(who, "who_saw", tags=[tag], size=size, results=len(sightings))
+        return [(one, self._proved(one.index, size, root)) for one in sightings]
+
+    def note_query(
+        self,
+        who: Principal,
+        query: str,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        tags: Sequence[bytes] = (),
+        size: int | None = None,
+        results: int | None = None,
+    ) -> None:
+        """Writes down that somebody asked something about records or accesses; in a checkpoint on return, so that it
+        is there before the answer is.
+        """
         entry = make(
             "audit_query",
-            self._random(16),
-            self._now_ns(),
+            self.random_bytes(16),
+            self.now_ns(),
             actor=self.actors.name(who.id),
             department=who.department,
-            query="who_saw",
-            tags=[tag],
+            query=query,
+            parameters_digest=digest(parameters) if parameters else None,
+            tags=list(tags),
             size=size,
-            results=len(sightings),
+            results=results,
         )
         self.audit.append(entry)
-        return [(one, self._proved(one.index, size, root)) for one in sightings]
 
     def _proved(self, index: int, size: int, root: bytes) -> bool:
         from exchange.audit.tiles import included

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from exchange.cli.publishing import files_adapter
+from exchange.wiring.sources import files_adapter
 from exchange.wiring.desk import LocalDesk
 from tests.bench import county, site
 from tests.bench.clock import folder, in_child
