@@ -21,9 +21,7 @@ def agreements(visit: Here, page: Annotated[int, Query(ge=1, le=100_000)] = 1) -
     rows = visit.desk.listing("agreements")[::-1]
     shown = rows[(page - 1) * _PAGE : page * _PAGE]
     departments = visit.desk.exchange.control.model().departments
-    return visit.page(
-        "agreements.html", rows=shown, page=page, pages=-(-len(rows) // _PAGE), departments=departments
-    )
+    return visit.page("agreements.html", rows=shown, page=page, pages=-(-len(rows) // _PAGE), departments=departments)
 
 
 @router.get("/agreements/new")
@@ -127,14 +125,10 @@ def approve(posted: Form, agreement: str) -> Response:
 @router.post("/agreements/{agreement}/reject")
 def reject(posted: Form, agreement: str) -> Response:
     """The request is refused."""
-    return _done(
-        posted, agreement, "page_done_reject", lambda: c.RejectAgreement(agreement, posted.text("reason"))
-    )
+    return _done(posted, agreement, "page_done_reject", lambda: c.RejectAgreement(agreement, posted.text("reason")))
 
 
 @router.post("/agreements/{agreement}/revoke")
 def revoke(posted: Form, agreement: str) -> Response:
     """It ends now."""
-    return _done(
-        posted, agreement, "page_done_revoke", lambda: c.RevokeAgreement(agreement, posted.text("reason"))
-    )
+    return _done(posted, agreement, "page_done_revoke", lambda: c.RevokeAgreement(agreement, posted.text("reason")))

@@ -6,12 +6,16 @@ from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
 from exchange.audit.drawing import draw_path
+from exchange.console.rendering import rendered
 from exchange.console.visits import Form, Here, Visit
 from exchange.errors import ExchangeError, Invalid
 
 router: Final = APIRouter()
 _ROWS: Final = 20  # of a page, whose size stays below 100 KB
-_DRAWN_BYTES: Final = 45_000  # of drawings in one page; the others are drawn on the pages of their entries
+_ENTRIES: Final = 25
+_MOST_FIELDS: Final = 30  # named in one row; the page of the entry has all
+_MOST_BYTES: Final = 96_000  # of a page with its drawings; what does not fit is drawn on the pages of the entries
+_AROUND: Final = 200  # bytes of the page around a drawing
 _LARGEST: Final = 1 << 62
 _LONGEST_ID: Final = 100
 Index = Annotated[int, Path(ge=0, le=_LARGEST)]
@@ -47,45 +51,46 @@ def _one_id(text: str) -> str:
 
 def _who_saw(visit: Visit, tag: str | None, rows: list[dict[str, Any]] | None, error: ExchangeError | None) -> Response:
     model = visit.desk.exchange.control.model()
-    shown = (rows or [])[:_ROWS]
-    left = _DRAWN_BYTES
+    shown = [{**row, "path": None} for row in (rows or [])[:_ROWS]]
+    facts: dict[str, Any] = {
+        "tag": tag,
+        "rows": None if rows is None else shown,
+        "total": len(rows or ()),
+        "older": shown[-1]["index"] if rows and len(rows) > len(shown) else None,
+        "most": _MOST_FIELDS,
+        "kinds": sorted({one.subject_type for one in model.datasets.values()} - {"none"}) or ["person"],
+        "departments": model.departments,
+        "error": error,
+    }
+    left = _MOST_BYTES - len(rendered(visit, "who_saw.html", told=[], **facts).encode())
     for row in shown:
         drawn = _drawn(visit, row["index"])
-        row["path"] = drawn if len(drawn) <= left else None
-        left -= len(drawn) if row["path"] else 0
-    return visit.page(
-        "who_saw.html",
-        400 if error else 200,
-        tag=tag,
-        rows=None if rows is None else shown,
-        total=len(rows or ()),
-        older=shown[-1]["index"] if rows and len(rows) > len(shown) else None,
-        kinds=sorted({one.subject_type for one in model.datasets.values()} - {"none"}) or ["person"],
-        departments=model.departments,
-        error=error,
-    )
+        left -= len(drawn.encode()) + _AROUND
+        if left < 0:
+            break
+        row["path"] = drawn
+    return visit.page("who_saw.html", 400 if error else 200, **facts)
 
 
 def _drawn(visit: Visit, index: int) -> str:
     """The inclusion of an entry as a drawing; a proof that does not hold is an error, never drawn."""
     proof = visit.desk.proof(index)
-    return draw_path(
-        proof.index, proof.size, proof.leaf, proof.hashes, proof.root, proof.origin, visit.language
-    )
+    return draw_path(proof.index, proof.size, proof.leaf, proof.hashes, proof.root, proof.origin, visit.language)
 
 
 @router.get("/audit")
 def log(visit: Here, before: Annotated[int | None, Query(ge=0, le=_LARGEST)] = None) -> Response:
     """The log: its size, its checkpoint, the last verification, its entries."""
     desk = visit.desk
-    size, rows = desk.log_page(before, _ROWS * 2)
+    rows = desk.log_page(before, _ENTRIES)
     note = desk.checkpoint().decode()
+    _, size, root = note.split("\n")[:3]
     return visit.page(
         "audit.html",
-        size=size,
+        size=int(size),
         rows=rows,
         note=note,
-        root=note.split("\n")[2],
+        root=root,
         vkey=desk.log_key(),
         verdict=desk.verification(),
         older=rows[-1]["index"] if rows and rows[-1]["index"] else None,

@@ -29,12 +29,14 @@ def dataset(visit: Here, name: str) -> Response:
     """One dataset: contract, fields with their classes, quality, freshness, who uses it."""
     desk = visit.desk
     found = desk.dataset(name)
-    department = desk.exchange.control.model().departments[found["department"]]
+    departments = desk.exchange.control.model().departments
+    department = departments[found["department"]]
     own = department.id == desk.who.department
     return visit.page(
         "dataset.html",
         dataset=found,
         department=department,
+        departments=departments,
         freshness=desk.freshness(found["name"], found["update_cycle"]),
         # How many there are says nothing of anybody; which they are is for the own department alone.
         letters=desk.dead_letter_count(found["name"]) if own or desk.has("auditor") else None,

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -14,15 +15,17 @@ from exchange.api.operations import PREFIX
 from exchange.api.problems import Answer, headers_of, problem, status_of
 from exchange.console.sessions import Sessions, Tries
 from exchange.errors import ExchangeError
-from exchange.messages import describe
+from exchange.messages import Language, describe, text
 from exchange.wiring.verification import Verifications
 
 if TYPE_CHECKING:
+    from exchange.console.visits import Visit
     from exchange.wiring import Exchange
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 _STYLE: Final = (_TEMPLATES / "style.css").read_bytes()
 STYLE: Final = f"/style-{hashlib.sha256(_STYLE).hexdigest()[:16]}.css"
+_ADDRESSES: Final = frozenset({"page_unknown", "method_refused"})
 _A_YEAR: Final = "public, max-age=31536000, immutable"
 
 
@@ -87,11 +90,12 @@ def _page(house: House, request: Request, error: ExchangeError) -> Response:
     state = request.scope.setdefault("state", {})
     state["code"] = error.code
     status = status_of(error)
-    visit = state.get("visit") or Visit(house, request, None, None)
     if status != 401:
-        what, todo = describe(error, visit.language)
-        told = {"what": what, "todo": todo, "error": error, "request_id": state.get("request_id", "")}
-        return visit.page("error.html", status, headers_of(error), **told)
+        visit = state.get("visit") or _visitor(house, request)
+        what, todo = _said(error, visit.language)
+        heading = "page_nothing_here" if status == 404 else f"page_error_{error.family}"
+        told = {"heading": heading, "what": what, "todo": todo, "error": error}
+        return visit.page("error.html", status, headers_of(error), request_id=state.get("request_id", ""), **told)
     had = cookie_of(house, request)
     house.sessions.close(had)
     if error.code == "token_missing" and not had and request.method == "GET":
@@ -99,3 +103,18 @@ def _page(house: House, request: Request, error: ExchangeError) -> Response:
     answer = Visit(house, request, None, None).page("sign_in.html", status, headers_of(error), error=error)
     answer.delete_cookie(house.cookie, path="/", secure=house.secure, httponly=True, samesite="strict")
     return answer
+
+
+def _said(error: ExchangeError, language: Language) -> tuple[str, str]:
+    """What happened and what to do; of an address, in words for people rather than for programs."""
+    what, todo = describe(error, language)
+    return (what, text("page_nothing_todo", language)) if error.code in _ADDRESSES else (what, todo)
+
+
+def _visitor(house: House, request: Request) -> "Visit":
+    """Whoever came to an address that no route has, with the own menu where it is somebody known."""
+    from exchange.console.visits import Visit, signed_in
+
+    with suppress(ExchangeError, KeyError):  # the error of the address is what is told; before the app there is none
+        return signed_in(request)
+    return Visit(house, request, None, None)

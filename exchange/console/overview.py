@@ -19,9 +19,7 @@ def overview(visit: Here) -> Response:
     model = desk.exchange.control.model()
     topics = desk.exchange.log.topics()
     published = sum(
-        marks.committed(topic, partition)
-        for topic in model.datasets
-        for partition in range(topics.get(topic, 0))
+        marks.committed(topic, partition) for topic in model.datasets for partition in range(topics.get(topic, 0))
     )
     figures = {
         "entries": audit.size,

@@ -76,6 +76,7 @@ def rendered(visit: "Visit", template: str, **facts: Any) -> str:  # noqa: ANN40
         language=language,
         other="en" if language == "zh" else "zh",
         site=settings.text("name") or text("page_site", language),
+        site_language="zh-CN" if any("\u4e00" <= letter <= "\u9fff" for letter in settings.text("name")) else "en",
         origin=settings.text("origin"),
         sample=settings.is_sample,
         style=STYLE,

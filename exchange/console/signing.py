@@ -1,15 +1,13 @@
 """Signing in by token, and out."""
 
-from typing import Final
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
 from exchange.console.sessions import WHOLE_NS
 from exchange.console.visits import Anyone, Form, check_origin, cookie_of
 from exchange.errors import ExchangeError, Invalid, Refused
-from fastapi import Depends
-from typing import Annotated
 
 router: Final = APIRouter()
 _LONGEST_TOKEN: Final = 500

@@ -51,7 +51,11 @@ class Visit:
         return language_asked(self.request.headers.get("accept-language", ""))
 
     def page(
-        self, template: str, status: int = 200, headers: Mapping[str, str] | None = None, **facts: Any  # noqa: ANN401
+        self,
+        template: str,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        **facts: Any,  # noqa: ANN401
     ) -> Response:
         """The page of a template."""
         told = self.session.told[:] if self.session else []
@@ -132,7 +136,11 @@ async def posted(request: Request, visit: Here) -> AsyncIterator[Posted]:
     check_origin(request)
     async with request.form(max_files=_MOST_FILES, max_fields=_MOST_FIELDS) as form:
         given, session = form.get("csrf"), visit.session
-        if session is None or not isinstance(given, str) or not hmac.compare_digest(given.encode(), session.csrf.encode()):
+        if (
+            session is None
+            or not isinstance(given, str)
+            or not hmac.compare_digest(given.encode(), session.csrf.encode())
+        ):
             raise Invalid("form_foreign")
         yield Posted(visit, form)
 

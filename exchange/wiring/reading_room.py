@@ -237,17 +237,18 @@ class ReadingRoom(LocalDesk):
         hashes = self.exchange.audit.proof(index, signed.size)
         return Proof(index, signed.size, leaf, hashes, signed.root, signed.origin)
 
-    def log_page(self, before: int | None, count: int) -> tuple[int, list[Row]]:
-        """The size of the audit log, and its entries before an index (or the last ones), newest first."""
+    def log_page(self, before: int | None, count: int) -> list[Row]:
+        """The audit log's entries before an index (or the last ones), newest first."""
         self._as_auditor("audit log")
         size = self.exchange.audit.size
         stop = size if before is None else max(min(before, size), 0)
-        self.exchange.note_query(self.who, "audit_log", parameters={"before": stop}, size=size, results=min(count, stop))
+        results = min(count, stop)
+        self.exchange.note_query(self.who, "audit_log", parameters={"before": stop}, size=size, results=results)
         rows = [
             {"index": index, "kind": kind, "time_ns": body.get("time_ns"), "about": _about(body)}
             for index, kind, body in self.exchange.audit.entries(max(stop - count, 0), stop)
         ]
-        return size, rows[::-1]
+        return rows[::-1]
 
     def entry(self, index: int) -> Row:
         """See `Desk.entry`; looking at one is a query of the audit log."""
@@ -290,4 +291,4 @@ def _about(body: Mapping[str, Any]) -> str:
     for name in ("dataset", "agreement", "query", "topic", "event", "name", "revision"):
         if body.get(name):
             return str(body[name])
-    return ""
+    return ", ".join(body.get("reasons", ()))

@@ -67,5 +67,3 @@ def _read(file: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return told if isinstance(told, dict) and told.get("format") == "exchange.verdict/1" else None
-
-
