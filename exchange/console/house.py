@@ -15,7 +15,7 @@ from exchange.api.operations import PREFIX
 from exchange.api.problems import Answer, headers_of, problem, status_of
 from exchange.console.sessions import Sessions, Tries
 from exchange.errors import ExchangeError
-from exchange.messages import Language, describe, text
+from exchange.messages import Language, describe, error_codes, text
 from exchange.wiring.verification import Verifications
 
 if TYPE_CHECKING:
@@ -49,8 +49,9 @@ class House:
 
 def mount(app: FastAPI) -> Answer:
     """Adds the pages to the app of an exchange; how errors are answered from then on."""
-    from exchange.console import agreements, auditing, catalogue, letters, overview, reading, signing
+    from exchange.console import agreements, auditing, catalogue, letters, overview, reading, signing_in
 
+    error_codes()  # the catalogue is parsed before the first page rather than for it
     exchange, now_ns = app.state.exchange, app.state.now_ns
     app.state.house = house = House(
         exchange=exchange,
@@ -61,7 +62,7 @@ def mount(app: FastAPI) -> Answer:
         now_ns=now_ns,
         secure=app.state.secure,
     )
-    for room in (signing, overview, catalogue, reading, agreements, letters, auditing):
+    for room in (signing_in, overview, catalogue, reading, agreements, letters, auditing):
         app.include_router(room.router, include_in_schema=False)
     app.add_api_route(STYLE, _style, include_in_schema=False)
 

@@ -42,10 +42,7 @@ def replay(posted: Form, name: str) -> Response:
     """
     visit = posted.visit
     try:
-        file = posted.file("file")
-        if file is None:
-            raise Invalid("upload_missing", where="file")
-        with _kept(file) as path:
+        with _kept(posted.file("file")) as path:
             published, notes = visit.desk.replay(name, posted.text("adapter"), [path])
     except Invalid as error:
         return _letters(visit, name, error)
@@ -56,8 +53,10 @@ def replay(posted: Form, name: str) -> Response:
 
 
 @contextmanager
-def _kept(file: UploadFile) -> Iterator[Path]:
+def _kept(file: UploadFile | None) -> Iterator[Path]:
     """The file under its own name, in a folder of its own until the end of the block."""
+    if file is None:
+        raise Invalid("upload_missing", where="file")
     name = file.filename or ""
     if not _NAME.fullmatch(name):
         raise Invalid("upload_name_refused", where="file")

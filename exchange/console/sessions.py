@@ -17,7 +17,6 @@ from exchange.errors import Unavailable
 _SECOND_NS: Final = 1_000_000_000
 IDLE_NS: Final = 15 * 60 * _SECOND_NS
 WHOLE_NS: Final = 8 * 3_600 * _SECOND_NS
-_MOST: Final = 10_000
 _TRIES: Final = 10  # refused tokens from one address in a minute
 _MINUTE_NS: Final = 60 * _SECOND_NS
 _ADDRESSES: Final = 10_000
@@ -41,8 +40,8 @@ class Session:
 class Sessions:
     """All sessions of this process. Any thread may use it."""
 
-    def __init__(self, now_ns: Callable[[], int], random_bytes: Callable[[int], bytes]) -> None:
-        self._now_ns, self._random = now_ns, random_bytes
+    def __init__(self, now_ns: Callable[[], int], random_bytes: Callable[[int], bytes], most: int = 10_000) -> None:
+        self._now_ns, self._random, self._most = now_ns, random_bytes, most
         self._open: OrderedDict[bytes, Session] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -50,9 +49,7 @@ class Sessions:
         """A new session for whoever's token this is; what its cookie holds."""
         name, now = self._random(32).hex(), self._now_ns()
         with self._lock:
-            for known in [known for known, one in self._open.items() if not one.lives(now)]:
-                del self._open[known]
-            while len(self._open) >= _MOST:
+            while self._open and (len(self._open) >= self._most or not next(iter(self._open.values())).lives(now)):
                 self._open.popitem(last=False)
             self._open[_key(name)] = Session(token, self._random(32).hex(), now, now)
         return name

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _SECOND_NS: Final = 1_000_000_000
 _PAGE: Final = 1_000
+_CONTRACTS: Final = 256  # kept in memory; beyond it all are forgotten and read again when needed
 
 
 @contextmanager
@@ -89,6 +90,7 @@ class Exchange(Engines):
         self._deciding = threading.Lock()
         self._following = threading.Lock()
         self._free: list[Gateway] = []
+        self._contracts: dict[str, Contract] = {}
         self._gateways = itertools.count(1)
 
     @contextmanager
@@ -215,7 +217,13 @@ class Exchange(Engines):
     def _contract(self, dataset: Dataset) -> "Contract":
         from exchange.contracts.contract import Contract
 
-        return Contract.from_document(self.control.document(dataset.contract))
+        known = self._contracts.get(dataset.contract)
+        if known is None:
+            if len(self._contracts) >= _CONTRACTS:
+                self._contracts.clear()
+            known = Contract.from_document(self.control.document(dataset.contract))
+            self._contracts[dataset.contract] = known  # a digest stands for the same contract for ever
+        return known
 
     def mark(self, who: Principal, name: str, source: str) -> int:
         """The highest sequence taken from a source of events, for the department that owns the dataset."""
