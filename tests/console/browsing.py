@@ -1,4 +1,4 @@
-"""A browser without scripts, in process: it keeps cookies, follows no link by itself, and sends the forms it is shown."""
+"""A browser without scripts, in process: it keeps cookies, follows no link by itself, sends the forms it is shown."""
 
 import asyncio
 import html
@@ -58,17 +58,22 @@ class Town:
         self.lines: list[str] = []
         self.app = create_app(exchange, clock, self.lines.append, secure=secure, mount=mount)
         self._runner = runner
+        self._browsers: dict[tuple[str, str], Browser] = {}
 
     def stranger(self, language: str = "en") -> Browser:
         """A browser of nobody who is known."""
         return Browser(self.app, self._runner, language)
 
-    def browser(self, who: str, language: str = "en") -> Browser:
-        """A browser in which somebody is signed in, on the first page."""
-        found = self.stranger(language)
-        answer = found.post("/sign-in", {"token": self.token(who)})
-        found.follow(found.follow(answer))
-        return found
+    def browser(self, who: str, language: str = "en", *, own: bool = False) -> Browser:
+        """A browser in which somebody is signed in; `own`: of this caller alone."""
+        if own or (who, language) not in self._browsers:
+            found = self.stranger(language)
+            answer = found.post("/sign-in", {"token": self.token(who)})
+            found.follow(found.follow(answer))
+            if own:
+                return found
+            self._browsers[who, language] = found
+        return self._browsers[who, language]
 
     def token(self, who: str) -> str:
         """Somebody's token."""

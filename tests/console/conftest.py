@@ -1,4 +1,4 @@
-"""One site is made for the session, with what the pages show; most tests look at it, those that change it have a copy."""
+"""One site is made for the session, with what pages show; most tests look at it, those that change it have a copy."""
 
 import asyncio
 import json

@@ -1,14 +1,18 @@
 """Every look is an entry; what records hold stays inert; nobody learns from a preview what the own release hides."""
 
 import csv
+import html
 import io
 import json
+import re
 from typing import Any
 
 import pytest
 
+from exchange.control.questions import Request
+from exchange.wiring.desk import LocalDesk
 from exchange.wiring.preview import HIDDEN
-from tests.console.browsing import Browser, Town, said
+from tests.console.browsing import Browser, Town, opened, said
 from tests.console.conftest import FORMULA, HOSTILE, OWN_CASE
 from tests.simulator import ASKED, AUDITOR, CHECKER, DATASET, MEMBERS, NEIGHBOUR, PROVIDER
 
@@ -87,15 +91,8 @@ def test_records_are_text_whatever_they_hold(looked_at: Town) -> None:
         assert "<img" not in answer.text, path
         assert "<b onmouseover" not in answer.text, path
         assert 'onmouseover="' not in answer.text, path
-        assert HOSTILE in said_raw(answer.text), path
-        assert FORMULA in said_raw(answer.text), path
-
-
-def said_raw(text: str) -> str:
-    """The page's text with its entities read."""
-    import html
-
-    return html.unescape(text)
+        assert HOSTILE in html.unescape(answer.text), path
+        assert FORMULA in html.unescape(answer.text), path
 
 
 def test_formulas_in_a_csv_file_are_texts_too(looked_at: Town, furnished: Any) -> None:
@@ -145,11 +142,8 @@ def test_a_case_that_is_not_theirs_is_unknown(looked_at: Town) -> None:
     assert answer.status_code == 404
 
 
-def test_without_an_own_agreement_the_refusal_is_shown(looked_at: Town, made: Any, runner: Any, tmp_path: Any) -> None:
+def test_without_an_own_agreement_the_refusal_is_shown(made: Any, runner: Any, tmp_path: Any) -> None:
     """With the way to one; no record is shown, and no preview is made."""
-    from tests.console.browsing import opened
-
-    del looked_at
     with opened(made.copy(tmp_path / "exchange"), runner) as town:
         answer = town.browser(PROVIDER).get(f"/datasets/{DATASET}/side-by-side")
     assert answer.status_code == 200
@@ -164,10 +158,8 @@ def _asked(browser: Browser, **form: str) -> Any:
 
 def test_who_saw_is_what_the_command_line_says(town: Town) -> None:
     """The same entries, recipients, fields and reasons; the subject stands there by its tag alone."""
-    with_cli = town.exchange  # the site is this process's: asked through the same desk as `exchange audit who-saw`
-    from exchange.wiring.desk import LocalDesk
-
-    desk = LocalDesk(with_cli, with_cli.control.model().principals[AUDITOR])
+    # The site is this process's, so the command line's own desk is asked, as `exchange audit who-saw` does.
+    desk = LocalDesk(town.exchange, town.exchange.control.model().principals[AUDITOR])
     rows = desk.who_saw("person", [MEMBERS[0]])
     answer = _asked(town.browser(AUDITOR), subject=MEMBERS[0])
     text = said(answer)
@@ -183,6 +175,7 @@ def test_who_saw_is_what_the_command_line_says(town: Town) -> None:
     assert answer.text.count('class="merkle-path"') == len(rows) + 1  # the look of the desk above is one more
 
 
+@pytest.mark.whole
 def test_who_saw_goes_on_by_the_tag(town: Town) -> None:
     """Older entries are asked for by the tag, so that the id is typed once."""
     browser = town.browser(AUDITOR)
@@ -190,7 +183,7 @@ def test_who_saw_goes_on_by_the_tag(town: Town) -> None:
         _asked(browser, subject=NEIGHBOUR)
     answer = _asked(browser, subject=NEIGHBOUR)
     assert len(answer.content) < 100_000
-    form = dict(part.split('" value="') for part in _hidden(answer.text))
+    form = _hidden(answer.text)
     assert set(form) == {"tag", "before"}
     older = browser.post("/who-saw", form)
     assert older.status_code == 200
@@ -199,21 +192,14 @@ def test_who_saw_goes_on_by_the_tag(town: Town) -> None:
     assert max(shown) < int(form["before"])
 
 
-def _hidden(text: str) -> list[str]:
-    import re
-
+def _hidden(text: str) -> dict[str, str]:
+    """What the last form of the page sends along, but for its secret."""
     last = text[text.rindex('action="/who-saw"') :]
-    return [
-        one
-        for one in re.findall(r'type="hidden" name="([^>]*)">', last.replace('"> <', '"><'))
-        for one in [one.rstrip('"')]
-        if "csrf" not in one
-    ]
+    pairs: list[tuple[str, str]] = re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', last)
+    return {name: value for name, value in pairs if name != "csrf"}
 
 
 def _indexes(text: str) -> list[str]:
-    import re
-
     return re.findall(r'<th scope="row"><a href="/audit/entries/(\d+)"', text)
 
 
@@ -264,10 +250,7 @@ def test_what_the_command_line_reads_is_what_the_page_shows(town: Town) -> None:
     browser = town.browser(CHECKER)
     browser.get("/records")
     page = said(browser.post("/records", {"dataset": DATASET, "purpose": ASKED[1], "case": ASKED[3]}))
-    with_gateway = town.exchange.gateway
-    from exchange.control.questions import Request
-
     who = town.exchange.control.model().principals[CHECKER]
-    for release in with_gateway.read(who, Request("read", DATASET, ASKED[1], ASKED[3]), {}, "jsonl"):
+    for release in town.exchange.gateway.read(who, Request("read", DATASET, ASKED[1], ASKED[3]), {}, "jsonl"):
         for line in release.payload.splitlines():
             assert all(str(value) in page for value in json.loads(line).values())

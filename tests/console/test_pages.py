@@ -35,7 +35,7 @@ def _shown(town: Town, language: str) -> list[tuple[str, httpx.Response]]:
     return [(path, answer) for path, answer in pages if answer.headers["content-type"].startswith("text/html")]
 
 
-@pytest.mark.parametrize("language", ["zh", "en"])
+@pytest.mark.parametrize("language", ["zh", pytest.param("en", marks=pytest.mark.whole)])
 def test_every_page_is_light_and_inert_and_speaks_one_language(looked_at: Town, language: str) -> None:
     """Under 100 KB, no script, no style of its own, nothing from outside, no key of a sentence, its language said."""
     pages = _shown(looked_at, language)
