@@ -5,7 +5,7 @@ READY := .venv/.ready
 # Without its bytecode every process would compile the exchange anew, and the demo starts sixty of them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check torture properties bench format lock clean
+.PHONY: demo test check torture properties bench screenshots format lock clean
 
 demo: $(READY)
 	@$(BIN)/python -m exchange.cli.demo $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE))
@@ -30,6 +30,10 @@ properties: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+# Pictures of the pages of a sample site (made for it, or SITE=DIR), for the README.
+screenshots: $(READY)
+	@$(BIN)/python -m tests.screenshots $(SITE)
 
 format: $(READY)
 	@$(BIN)/ruff format .

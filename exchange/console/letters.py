@@ -14,6 +14,7 @@ from starlette.responses import Response
 from exchange.console.reading import own_datasets
 from exchange.console.visits import Form, Here, Visit
 from exchange.errors import ExchangeError, Invalid
+from exchange.messages import Language
 
 router: Final = APIRouter()
 _MOST: Final = 200
@@ -47,9 +48,16 @@ def replay(posted: Form, name: str) -> Response:
     except Invalid as error:
         return _letters(visit, name, error)
     told = {"taken": published.taken, "rejected": published.rejected, "already": published.already}
+    answer = visit.next(f"/datasets/{name}/dead-letters", "page_replayed", **told)
     if visit.session:
-        visit.session.told += [("page_note", {"note": note}) for note in notes]
-    return visit.next(f"/datasets/{name}/dead-letters", "page_replayed", **told)
+        visit.session.told += [("page_note", {"note": _in(visit.language, note)}) for note in notes]
+    return answer
+
+
+def _in(language: Language, note: str) -> str:
+    """An adapter's note in one language: it writes both, the English first."""
+    en, _, zh = note.rpartition(" | ")
+    return zh if language == "zh" else en or zh
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Records on pages: one's own view of them, and the same records as every reader sees them, side by side."""
 
+import re
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
@@ -8,12 +9,13 @@ from starlette.responses import Response
 from exchange.console.visits import Form, Here, Visit
 from exchange.control.questions import Request as Question
 from exchange.errors import ExchangeError, Invalid, Refused
-from exchange.wiring.preview import SideBySide
+from exchange.wiring.preview import Place, SideBySide
 from exchange.wiring.reading_room import MOST_RECORDS
 
 router: Final = APIRouter()
 _MOST_CELLS: Final = 420  # of one page: it stays below 100 KB
-_ASKED: Final = ("dataset", "purpose", "case", "position")
+_ASKED: Final = ("dataset", "purpose", "case", "partition", "position")
+_NUMBER: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 Position = Annotated[int, Query(ge=0, le=1 << 62)]
 
 
@@ -27,7 +29,11 @@ def choose(visit: Here) -> Response:
 
 @router.get("/datasets/{name}/side-by-side")
 def side_by_side(
-    visit: Here, name: str, case: Annotated[str, Query(max_length=100)] = "", position: Position = 0
+    visit: Here,
+    name: str,
+    case: Annotated[str, Query(max_length=100)] = "",
+    partition: Position = 0,
+    position: Position = 0,
 ) -> Response:
     """The same records as provider, clerk and checker see them. The own column is a release; without a case named, the
     first one that the department may use.
@@ -37,7 +43,7 @@ def side_by_side(
     subject = desk.exchange.control.model().dataset(name).subject_type
     cases = [one for one in desk.cases() if one["subject_type"] == subject]
     chosen = case or (cases[0]["id"] if cases else None)
-    found = desk.side_by_side(name, chosen, position, visit.language)
+    found = desk.side_by_side(name, chosen, Place(partition, position), visit.language)
     most = max(min(MOST_RECORDS, _MOST_CELLS // max(len(found.paths) * len(found.columns), 1)), 1)
     return visit.page(
         "side_by_side.html",
@@ -70,10 +76,10 @@ def records(posted: Form) -> Response:
     visit = posted.visit
     visit.desk.need("read", "steward", "department_system")
     asked = {name: posted.text(name) for name in _ASKED}
-    position = int(asked["position"]) if asked["position"].isdecimal() and len(asked["position"]) < 19 else 0
+    place = Place(*(int(asked[one]) if _NUMBER.fullmatch(asked[one]) else 0 for one in ("partition", "position")))
     question = Question("read", asked["dataset"], asked["purpose"], asked["case"] or None)
     try:
-        found = visit.desk.records(question, position, visit.language)
+        found = visit.desk.records(question, place, visit.language)
     except (Invalid, Refused) as error:
         return _records(visit, asked, None, error)
     return _records(visit, asked, found, None)

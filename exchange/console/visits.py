@@ -24,6 +24,7 @@ _LANGUAGES: Final[Mapping[str, Language]] = {"zh": "zh", "en": "en"}
 _A_YEAR_S: Final = 365 * 86_400
 _MOST_FIELDS: Final = 2_000
 _MOST_FILES: Final = 1
+_MOST_TOLD: Final = 20
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Visit:
     def next(self, path: str, key: str = "", **facts: object) -> Response:
         """Sends the browser on to a page, which tells the sentence first: a form sent is never sent twice."""
         if key and self.session:
-            self.session.told.append((key, dict(facts)))
+            self.session.told = [*self.session.told, (key, dict(facts))][-_MOST_TOLD:]
         return RedirectResponse(path, 303)
 
 

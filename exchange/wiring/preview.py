@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from exchange.control.questions import Request, facts
-from exchange.errors import ExchangeError, Invalid, Refused
+from exchange.errors import Refused
 from exchange.plan import Question
 
 if TYPE_CHECKING:
-    from exchange.access import Release
+    from exchange.access import Gateway, Release
     from exchange.control.model import Model, Principal
     from exchange.messages import Language
     from exchange.wiring.exchange import Exchange
@@ -25,6 +25,15 @@ Shown = Mapping[str, Any]  # by path: what is shown of a field
 HIDDEN: Final = "\0hidden"  # in a value's place: the consumer sees it, the steward's own release did not
 _TELLS_NOTHING: Final = frozenset({"null", "redact"})
 _LONGEST_READ: Final = 10_000  # records of a case may lie anywhere
+_MOST_RELEASES: Final = 16  # of one page
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a dataset a release begins."""
+
+    partition: int = 0
+    position: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +57,7 @@ class SideBySide:
     columns: Sequence[Column]
     paths: Sequence[str]
     index: int | None
-    more: int | None
+    more: Place | None
     unshown: int
 
 
@@ -58,7 +67,7 @@ class Own:
 
     column: Column
     index: int | None
-    more: int | None
+    more: Place | None
 
 
 def values_of(payload: bytes, paths: Sequence[str]) -> list[Shown]:
@@ -163,35 +172,51 @@ def _disclosed(own: Column, masks: Mapping[str, Mapping[str, Any]], path: str, v
 
 
 def own_column(
-    exchange: "Exchange", who: "Principal", request: Request, position: int, most: int, language: "Language"
+    exchange: "Exchange", who: "Principal", request: Request, place: Place, most: int, language: "Language"
 ) -> "tuple[Own, Release | None]":
-    """What the caller's own release shows of a dataset from a position of its first partition on; refused, the column
-    says why, and nothing is released. The refusal is in the audit log.
+    """What the caller's own release shows of a dataset from a place on; refused, the column says why, and nothing is
+    released. The refusal is in the audit log.
+
+    Raises:
+        Invalid: `position_unknown`, and as `Gateway.batch`. Unavailable: as `Gateway.batch`.
     """
     from exchange.view.sentences import explain
 
+    release, more, refused = None, None, False
     with exchange.lent_gateway() as gateway:
         plan = gateway.explain(who, request)
-        sentences = explain(plan, exchange.contract(request.dataset), language, exchange.settings.zone)
-        masks = {one.path: dict(one.mask) for one in plan.fields}
-        nothing = Column(who.department, request.purpose, None, sentences, masks, None)
-        length = _LONGEST_READ if request.case else most
         try:
-            release = gateway.batch(who, request, 0, position, "jsonl", length)
-        except (Refused, Invalid) as error:
-            if error.code != "question_refused" and not _empty(exchange, request, error):
+            release, more = _first_shown(exchange, gateway, who, request, place, most)
+        except Refused as error:
+            if error.code != "question_refused":
                 raise
-            return Own(nothing, None, None), None
+            refused = True
+    sentences = explain(plan, exchange.contract(request.dataset), language, exchange.settings.zone)
     agreement = next((str(one["agreement"]) for one in plan.reasons if one["code"] == "agreement"), None)
-    rows = values_of(release.payload, list(masks)) if release else []
+    masks = {one.path: dict(one.mask) for one in plan.fields}
+    rows = None if refused else values_of(release.payload, list(masks)) if release else []
     own = Column(who.department, request.purpose, agreement, sentences, masks, rows)
-    if release is None:
-        return Own(own, None, None), None
-    until = exchange.publish_parts.marks.committed(request.dataset, 0)
-    more = release.next_position if (release.next_position or until) < until else None
-    return Own(own, release.index, more), release
+    return Own(own, release.index if release else None, more), release
 
 
-def _empty(exchange: "Exchange", request: Request, error: ExchangeError) -> bool:
-    """Whether it only says that nothing was published yet."""
-    return error.code == "position_unknown" and not exchange.log.topics().get(request.dataset)
+def _first_shown(
+    exchange: "Exchange", gateway: "Gateway", who: "Principal", request: Request, place: Place, most: int
+) -> "tuple[Release | None, Place | None]":
+    """The first release from a place on that shows a record, over all partitions, and where the next one begins.
+
+    Those before it, which showed none since the row condition left all out, are releases in the audit log too; after
+    some of them the page says that there may be more.
+    """
+    partitions, at = exchange.log.topics().get(request.dataset, 0), place
+    found: Release | None = None
+    for _ in range(_MOST_RELEASES):
+        length = _LONGEST_READ if request.case else most
+        found = gateway.batch(who, request, at.partition, at.position, "jsonl", length)
+        until = exchange.publish_parts.marks.committed(request.dataset, at.partition)
+        position = until if found is None or found.next_position is None else found.next_position
+        at = Place(at.partition, position) if position < until else Place(at.partition + 1, 0)
+        if at.partition >= partitions:
+            return found, None
+        if found is not None and found.released:
+            break
+    return found, at

@@ -15,7 +15,7 @@ from exchange.errors import Invalid, Refused
 from exchange.log.dead_letters import topic_of
 from exchange.names import check
 from exchange.wiring.desk import LocalDesk, Row
-from exchange.wiring.preview import Own, SideBySide, others, own_column
+from exchange.wiring.preview import Own, Place, SideBySide, others, own_column
 
 if TYPE_CHECKING:
     from exchange.control.events import Event
@@ -141,7 +141,7 @@ class ReadingRoom(LocalDesk):
             if one.status == "open" and self.who.department in one.departments
         ]
 
-    def side_by_side(self, name: str, case: str | None, position: int, language: "Language") -> SideBySide:
+    def side_by_side(self, name: str, case: str | None, place: Place, language: "Language") -> SideBySide:
         """The own department's records as it and every consumer see them.
 
         Raises:
@@ -153,9 +153,9 @@ class ReadingRoom(LocalDesk):
         case = model.case(case, self.who.department).id if case else None
         purpose = OWN_REVIEW if dataset.share_type == "conditional" else OPEN_USE
         request = Request("read", dataset.name, purpose, case)
-        own, release = own_column(self.exchange, self.who, request, position, MOST_RECORDS, language)
+        own, release = own_column(self.exchange, self.who, request, place, MOST_RECORDS, language)
         count = len(own.column.rows or ())
-        parameters = {"dataset": name, "case": case, "position": position}
+        parameters = {"dataset": name, "case": case, "partition": place.partition, "position": place.position}
         self.exchange.note_query(self.who, "preview", parameters=parameters, results=count)
         # A crash here: the own release and a query whose answer nobody got.
         seen = [own.column]
@@ -163,13 +163,13 @@ class ReadingRoom(LocalDesk):
             seen += others(self.exchange, model, own.column, release, case, MOST_RECORDS, language)
         return SideBySide(seen, list(dataset.fields), own.index, own.more, max(count - MOST_RECORDS, 0))
 
-    def records(self, request: Request, position: int, language: "Language") -> Own:
+    def records(self, request: Request, place: Place, language: "Language") -> Own:
         """One release for the person, with its plan in sentences; a refusal is in the column, and audited."""
         if request.case:
             known = self.exchange.control.model().cases.get(request.case)
             if known is None or self.who.department not in known.departments:
                 raise Invalid("unknown_case", name=request.case[:60], nearest="-")
-        own, _ = own_column(self.exchange, self.who, request, position, MOST_RECORDS, language)
+        own, _ = own_column(self.exchange, self.who, request, place, MOST_RECORDS, language)
         return own
 
     def dead_letters(self, dataset: str) -> list[Row]:

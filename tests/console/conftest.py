@@ -11,8 +11,8 @@ import pytest
 
 from exchange.source import Place, Rejected, SourceBatch
 from exchange.wiring.desk import LocalDesk
-from tests.console.browsing import Town, opened
-from tests.simulator import ADAPTER, AUTHORITY, CHECKER, DATASET, MEMBERS, PROVIDER, Site, terms
+from tests.console.browsing import Town, opened, write
+from tests.simulator import ADAPTER, AUTHORITY, CHECKER, CONSUMER, DATASET, MEMBERS, PROVIDER, Site, terms
 
 DEPUTY: Final = "deputy.ny.renshe"
 OPERATOR: Final = "operator.ny.shuju"
@@ -75,10 +75,13 @@ def furnished(made: Site, tmp_path_factory: pytest.TempPathFactory) -> Site:
             )
         ],
     }
-    (site.folder / "own.json").write_text(json.dumps(own), "utf-8")
-    _must(site, "agreement", "request", str(site.folder / "own.json"), who=PROVIDER)
-    _must(site, "agreement", "review", "agr-2", "--endorse", "--note", "own records", who=DEPUTY)
-    _must(site, "agreement", "approve", "agr-2", who=AUTHORITY)
+    elsewhere = terms(purpose="dibao.review", rows={"op": "prefix", "path": "region_code", "value": "99"})
+    asked = (("agr-2", own, PROVIDER, DEPUTY), ("agr-3", elsewhere, CONSUMER, PROVIDER))
+    for name, wanted, requester, reviewer in asked:
+        file = write(site.folder / f"{name}.json", json.dumps(wanted))
+        _must(site, "agreement", "request", str(file), who=requester)
+        _must(site, "agreement", "review", name, "--endorse", "--note", "needed", who=reviewer)
+        _must(site, "agreement", "approve", name, who=AUTHORITY)
     words = ["case", "open", OWN_CASE, "--title", HOSTILE, "--department", "ny.renshe"]
     _must(site, *words, who=CHECKER, stdin=MEMBERS[0])
     _must(site, "read", DATASET, "--purpose", "dibao.initial_check", "--case", "case-1", who=CHECKER)

@@ -7,7 +7,6 @@ from tests.console.browsing import Town, said
 from tests.console.conftest import DEPUTY
 from tests.simulator import AUDITOR, AUTHORITY, CHECKER, CONSUMER, DATASET, PROVIDER
 
-
 FIRST = [who if who in {PROVIDER, AUDITOR} else pytest.param(who, marks=pytest.mark.whole) for who in ROLES]
 
 
