@@ -83,7 +83,7 @@ def furnished(made: Site, tmp_path_factory: pytest.TempPathFactory) -> Site:
         _must(site, "agreement", "review", name, "--endorse", "--note", "needed", who=reviewer)
         _must(site, "agreement", "approve", name, who=AUTHORITY)
     words = ["case", "open", OWN_CASE, "--title", HOSTILE, "--department", "ny.renshe"]
-    _must(site, *words, who=CHECKER, stdin=MEMBERS[0])
+    _must(site, *words, who=CHECKER, stdin="\n".join(MEMBERS))
     _must(site, "read", DATASET, "--purpose", "dibao.initial_check", "--case", "case-1", who=CHECKER)
     with site.opened() as exchange:
         provider = exchange.control.model().principals[PROVIDER]

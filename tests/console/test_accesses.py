@@ -117,6 +117,16 @@ def test_side_by_side_shows_one_record_as_each_sees_it(looked_at: Town) -> None:
     assert NEIGHBOUR not in text
 
 
+def test_every_column_of_a_record_is_of_that_record(looked_at: Town) -> None:
+    """The provider's id and the checker's are the same in each table, and there is one for each record of the case."""
+    text = looked_at.browser(PROVIDER).get(BESIDE).text
+    tables = re.findall(r'(?s)<table class="beside">.*?</table>', text)
+    ids = [re.findall(r"\b(\d{17}[\dX])\b", table) for table in tables]
+    assert len(tables) == 3
+    assert all(len(found) == 2 and len(set(found)) == 1 for found in ids)
+    assert {found[0] for found in ids} == set(MEMBERS)
+
+
 def test_a_preview_discloses_nothing_that_the_own_release_hides(looked_at: Town) -> None:
     """The bank account is struck out for the steward, so that its last four digits, which the checker gets, are not
     told; that the checker sees something is.

@@ -5,7 +5,7 @@ import pytest
 from tests.console.addresses import PAGES, ROLES
 from tests.console.browsing import Town, said
 from tests.console.conftest import DEPUTY
-from tests.simulator import AUDITOR, AUTHORITY, CHECKER, CONSUMER, DATASET, PROVIDER
+from tests.simulator import AUDITOR, AUTHORITY, CHECKER, CONSUMER, DATASET, PROVIDER, SYSTEM
 
 FIRST = [who if who in {PROVIDER, AUDITOR} else pytest.param(who, marks=pytest.mark.whole) for who in ROLES]
 
@@ -58,6 +58,13 @@ def test_a_form_is_refused_like_its_page(looked_at: Town, who: str, path: str, f
     answer = browser.post(path, form, files=files)
     assert answer.status_code == 403, said(answer)
     assert len(looked_at.entries("refusal", size)) == 1
+
+
+def test_what_is_a_stewards_is_not_a_systems(looked_at: Town) -> None:
+    """The department's own system neither looks at others' views nor at dead letters by pages."""
+    browser = looked_at.browser(SYSTEM)
+    for path in (f"/datasets/{DATASET}/side-by-side", f"/datasets/{DATASET}/dead-letters", "/dead-letters"):
+        assert browser.get(path).status_code == 403, path
 
 
 def test_what_waits_is_shown_to_whom_it_waits_for(looked_at: Town) -> None:
