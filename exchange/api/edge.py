@@ -18,7 +18,7 @@ from starlette.requests import Request
 
 from exchange.api.metrics import Metrics
 from exchange.api.operations import PREFIX
-from exchange.api.problems import Answer, unexpected
+from exchange.api.problems import Answer, problem, unexpected
 from exchange.errors import ExchangeError, Invalid
 
 Message = MutableMapping[str, Any]
@@ -76,7 +76,7 @@ class Edge:
         metrics: Metrics,
         random_bytes: Callable[[int], bytes],
         write: Callable[[str], None],
-        answer: Answer,
+        answer: Answer = problem,
     ) -> None:
         self._app, self._limits, self._metrics, self._random, self._write = app, limits, metrics, random_bytes, write
         self._answer = answer

@@ -36,7 +36,6 @@ _STATUS: Final[Mapping[str, int]] = {
     "already_exists": 409,
     "body_too_large": 413,
     "body_type_unknown": 415,
-    "too_many_requests": 429,
     "form_foreign": 403,
 }
 _RETRY_S: Final = 2
@@ -91,7 +90,7 @@ def headers_of(error: ExchangeError) -> dict[str, str]:
     status = status_of(error)
     if status == 401:  # RFC 9110, section 15.5.2: such an answer says how to authenticate
         return {"WWW-Authenticate": "Bearer"}
-    return {"Retry-After": str(_RETRY_S)} if status in {503, 429} else {}
+    return {"Retry-After": str(_RETRY_S)} if status == 503 else {}
 
 
 def problem(request: Request, error: ExchangeError) -> Response:

@@ -80,9 +80,9 @@ class ReadingRoom(LocalDesk):
 
     def latest(self) -> "list[Event]":
         """The newest control events that the person may see, newest first."""
-        return [event for event in reversed(self.exchange.control.latest(_LATEST)) if self._may_see(event)]
+        return [event for event in reversed(self.exchange.control.latest(_LATEST)) if self._concerns(event)]
 
-    def _may_see(self, event: "Event") -> bool:
+    def _concerns(self, event: "Event") -> bool:
         """Accounts and tokens are the authority's matter, a case that of the departments that may use it."""
         if event.name.startswith(_OF_AUTHORITY):
             return self.has("sharing_authority", "auditor")
