@@ -79,6 +79,12 @@ class Town:
         """Somebody's token."""
         return (self.site.folder / "tokens" / f"{who}.token").read_text().strip()
 
+    @property
+    def size(self) -> int:
+        """The size of the audit log, once all that was submitted before is in it."""
+        self.exchange.audit.settle()
+        return self.exchange.audit.size
+
     def entries(self, kind: str, since: int = 0) -> list[Mapping[str, Any]]:
         """The audit log's entries of a kind, from an index on."""
         audit = self.exchange.audit

@@ -38,7 +38,7 @@ def test_a_look_at_records_or_accesses_is_an_entry(
     """Of the person, by pseudonym, before the page is there; what holds nothing of anybody leaves none."""
     browser = looked_at.browser(who)
     browser.get(BESIDE) if who == PROVIDER else None  # the gateway's run has begun
-    size = looked_at.exchange.audit.size
+    size = looked_at.size
     assert browser.get(path).status_code == 200
     found = [(kind, body) for _, kind, body in looked_at.exchange.audit.entries(size, 1 << 60) if kind != "schema"]
     assert sorted({kind for kind, _ in found}) == kinds
@@ -50,7 +50,7 @@ def test_the_records_page_shows_what_the_policy_gives_and_no_more(looked_at: Tow
     """As the command line reads it: the members of the case, masked; the entry's index is shown."""
     browser = looked_at.browser(CHECKER)
     browser.get("/records")
-    size = looked_at.exchange.audit.size
+    size = looked_at.size
     answer = browser.post("/records", {"dataset": DATASET, "purpose": "dibao.initial_check", "case": "case-1"})
     text = said(answer)
     (release,) = looked_at.entries("release", size)
@@ -139,7 +139,7 @@ def test_a_preview_discloses_nothing_that_the_own_release_hides(looked_at: Town)
 
 def test_the_preview_is_never_the_consumers_decision(looked_at: Town) -> None:
     """No entry of the audit log names the consumer for what its provider looked at."""
-    size = looked_at.exchange.audit.size
+    size = looked_at.size
     looked_at.browser(PROVIDER).get(BESIDE)
     decisions = looked_at.entries("decision", size)
     assert {one["consumer"] for one in decisions} <= {"ny.renshe"}

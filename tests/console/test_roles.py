@@ -15,7 +15,7 @@ def test_a_role_sees_its_pages_and_no_other(looked_at: Town, who: str) -> None:
     """What is refused is a page with status 403 and a refusal in the audit log, by the person's pseudonym."""
     browser = looked_at.browser(who)
     for path, may in PAGES.items():
-        size = looked_at.exchange.audit.size
+        size = looked_at.size
         answer = browser.get(path)
         refusals = looked_at.entries("refusal", size)
         if who in may:
@@ -53,7 +53,7 @@ def test_what_a_role_may_not_is_not_offered(looked_at: Town, who: str) -> None:
 def test_a_form_is_refused_like_its_page(looked_at: Town, who: str, path: str, form: dict[str, str]) -> None:
     """Whoever makes up a form: 403 and an entry, or for the records what the policy says."""
     browser = looked_at.browser(who)
-    size = looked_at.exchange.audit.size
+    size = looked_at.size
     files = {"file": ("pension.csv", b"x")} if path.endswith("/records") and path != "/records" else None
     answer = browser.post(path, form, files=files)
     assert answer.status_code == 403, said(answer)
