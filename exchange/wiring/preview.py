@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from exchange.control.questions import Request, facts
 from exchange.errors import Refused
-from exchange.plan import Question
+from exchange.plan import Plan, Question
 
 if TYPE_CHECKING:
     from exchange.access import Gateway, Release
@@ -142,11 +142,8 @@ def _column(
     from exchange.view.formats import body as written
     from exchange.view.sentences import explain
 
-    now = exchange.now_ns()
-    document = facts(model, who, request, id="q-" + exchange.random_bytes(16).hex(), now_ns=now)
-    plan = exchange.decide(Question.from_document(document), model)
+    plan = _planned(exchange, model, who, request)
     sentences = explain(plan, exchange.contract(request.dataset), language, exchange.settings.zone)
-    agreement = next((str(one["agreement"]) for one in plan.reasons if one["code"] == "agreement"), None)
     masks = {one.path: dict(one.mask) for one in plan.fields}
     rows: list[Shown | None] | None = None
     if plan.allowed:
@@ -156,7 +153,17 @@ def _column(
         rows = [None] * len(records[0])
         for place, values in zip(applied.kept, shown, strict=True):
             rows[place] = {path: _disclosed(own, masks, path, value) for path, value in values.items()}
-    return Column(who.department, request.purpose, agreement, sentences, masks, rows)
+    return Column(who.department, request.purpose, _agreement(plan), sentences, masks, rows)
+
+
+def _planned(exchange: "Exchange", model: "Model", who: "Principal", request: Request) -> Plan:
+    """What the policy says to a question, asked for nobody: it leaves no entry, and nothing rests on it but words."""
+    identity, now = "q-" + exchange.random_bytes(16).hex(), exchange.now_ns()
+    return exchange.decide(Question.from_document(facts(model, who, request, id=identity, now_ns=now)), model)
+
+
+def _agreement(plan: Plan) -> str | None:
+    return next((str(one["agreement"]) for one in plan.reasons if one["code"] == "agreement"), None)
 
 
 def _disclosed(own: Column, masks: Mapping[str, Mapping[str, Any]], path: str, value: Any) -> Any:  # noqa: ANN401
@@ -184,18 +191,20 @@ def own_column(
 
     release, more, refused = None, None, False
     with exchange.lent_gateway() as gateway:
-        plan = gateway.explain(who, request)
         try:
             release, more = _first_shown(exchange, gateway, who, request, place, most)
         except Refused as error:
             if error.code != "question_refused":
                 raise
             refused = True
+    # The words are the policy's of now; what was shown under which mask is what the release's own entry says.
+    plan = _planned(exchange, exchange.control.model(), who, request)
     sentences = explain(plan, exchange.contract(request.dataset), language, exchange.settings.zone)
-    agreement = next((str(one["agreement"]) for one in plan.reasons if one["code"] == "agreement"), None)
     masks = {one.path: dict(one.mask) for one in plan.fields}
+    if release is not None:
+        masks = {one["path"]: one["mask"] for one in json.loads(exchange.audit.entry(release.index)[1]["fields"])}
     rows = None if refused else values_of(release.payload, list(masks)) if release else []
-    own = Column(who.department, request.purpose, agreement, sentences, masks, rows)
+    own = Column(who.department, request.purpose, _agreement(plan), sentences, masks, rows)
     return Own(own, release.index if release else None, more), release
 
 
