@@ -71,8 +71,8 @@ class Sessions:
 
 
 class Tries:
-    """Bounds how often one address may come with a token that is none. A right token is never kept waiting by it,
-    unless it comes from an address that is trying.
+    """Bounds how often an address is told why its token is none. Only who fails is kept waiting: behind a proxy many
+    people come from one address, and a right token is always taken.
     """
 
     def __init__(self, now_ns: Callable[[], int]) -> None:
@@ -80,21 +80,17 @@ class Tries:
         self._failed: OrderedDict[str, tuple[int, int]] = OrderedDict()  # address → since when, how many
         self._lock = threading.Lock()
 
-    def check(self, address: str) -> None:
-        """`Unavailable("too_many_requests")` for an address that failed ten times in this minute."""
-        with self._lock:
-            since, count = self._failed.get(address, (0, 0))
-        if count >= _TRIES and 0 <= self._now_ns() - since < _MINUTE_NS:
-            raise Unavailable("too_many_requests", seconds=_MINUTE_NS // _SECOND_NS)
-
     def failed(self, address: str) -> None:
-        """Counts one more."""
+        """Counts one more; `Unavailable("too_many_requests")` beyond ten in a minute."""
         now = self._now_ns()
         with self._lock:
             since, count = self._failed.pop(address, (now, 0))
-            self._failed[address] = (since, count + 1) if 0 <= now - since < _MINUTE_NS else (now, 1)
+            since, count = (since, count + 1) if 0 <= now - since < _MINUTE_NS else (now, 1)
+            self._failed[address] = since, count
             while len(self._failed) > _ADDRESSES:
                 self._failed.popitem(last=False)
+        if count > _TRIES:
+            raise Unavailable("too_many_requests", seconds=_MINUTE_NS // _SECOND_NS)
 
 
 def _key(name: str) -> bytes:

@@ -31,7 +31,6 @@ def sign_in_page(visit: Anyone) -> Response:
 def sign_in(visit: Anyone, token: Annotated[str, Depends(_token)]) -> Response:
     """Opens a session; a refused token is in the audit log, as the API's are."""
     house, address = visit.house, visit.request.client.host if visit.request.client else ""
-    house.tries.check(address)
     try:
         house.callers.desk(token)
     except (Refused, Invalid) as error:
