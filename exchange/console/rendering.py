@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _FOLDER: Final = Path(__file__).parent / "templates"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LONGEST: Final = 20_000  # of a text as it stands in the page
 _SHORT: Final = 19  # of a digest: `sha256:` and twelve digits
 _NAVIGATION: Final[Sequence[tuple[str, str, frozenset[str]]]] = (
     ("/", "page_overview", frozenset()),
@@ -48,7 +50,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.filters.update(short=_short, pretty=_pretty)
+    made.filters.update(short=_short, pretty=_pretty, cut=_cut)
     return made
 
 
@@ -153,6 +155,14 @@ def _time(ns: int | None, zone: Any) -> str:  # noqa: ANN401
 
 def _short(digest: str | None) -> str:
     return "—" if not digest else digest if len(digest) <= _SHORT else digest[:_SHORT] + "…"
+
+
+def _cut(text: str) -> str:
+    """As much of a text as a page bears; the API and the command line give all of it."""
+    kept = text[:_LONGEST]
+    while len(escape(kept)) > _LONGEST:
+        kept = kept[: len(kept) * 4 // 5]
+    return text if kept == text else kept + " …"
 
 
 def _pretty(value: Any) -> str:  # noqa: ANN401

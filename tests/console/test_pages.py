@@ -152,6 +152,20 @@ def test_a_fault_of_ours_is_a_page_that_tells_nothing_of_it(town: Town, monkeypa
     assert any("ZeroDivisionError" in line for line in town.lines)
 
 
+def test_a_long_document_of_an_entry_is_cut(looked_at: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every page stays light, whatever an entry holds."""
+    long = {
+        "question": '{"a": "' + '\\"' * 25_000 + '"}',
+        "tags": ["0" * 32] * 1_000,
+        "plan": "[" + '"b",' * 9_000 + "1]",
+    }
+    monkeypatch.setattr("exchange.wiring.desk.LocalDesk.entry", lambda *_: {"index": 1, "kind": "decision", **long})
+    answer = looked_at.browser(AUDITOR).get("/audit/entries/1")
+    assert answer.status_code == 200
+    assert len(answer.content) < MOST_BYTES
+    assert " …</pre>" in answer.text
+
+
 def test_a_sample_site_says_so_on_every_page(runner: asyncio.Runner, tmp_path: Path, looked_at: Town) -> None:
     """By its origin; another site says nothing of the kind."""
     import os
