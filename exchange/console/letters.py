@@ -17,7 +17,7 @@ from exchange.errors import ExchangeError, Invalid
 from exchange.messages import Language
 
 router: Final = APIRouter()
-_MOST: Final = 200
+_MOST: Final = 100
 _CHUNK: Final = 1 << 20
 # A file's name may be part of what identifies its rows and stands in dead letters: it is kept, or refused.
 _NAME: Final = re.compile(r"(?!.*\d{11})[\w(（][\w .()（）-]{0,119}", re.UNICODE)
