@@ -5,7 +5,7 @@ READY := .venv/.ready
 # Without its bytecode every process would compile the exchange anew, and the demo starts sixty of them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check torture properties bench dist docs format lock clean
+.PHONY: demo test check torture properties bench dist docs screenshots format lock clean
 
 demo: $(READY)
 	@$(BIN)/exchange demo build/demo $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE))
@@ -38,6 +38,10 @@ docs: $(READY)
 # The exchange as files that install it where there is no network: see deploy/install.sh.
 dist: $(READY)
 	@$(BIN)/python -m deploy.dist
+
+# Pictures of the pages of a sample site (made for it, or SITE=DIR), for the README.
+screenshots: $(READY)
+	@$(BIN)/python -m tests.screenshots $(SITE)
 
 format: $(READY)
 	@$(BIN)/ruff format .

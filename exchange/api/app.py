@@ -18,6 +18,7 @@ from exchange.api.operations import PREFIX
 if TYPE_CHECKING:
     from exchange.wiring import Exchange
 
+Mount = Callable[[FastAPI], problems.Answer]
 _MB: Final = 1 << 20
 _ABOUT: Final = (
     "Departments publish records; a policy decides each request; what is released is in the audit log first. "
@@ -26,7 +27,12 @@ _ABOUT: Final = (
 
 
 def create_app(
-    exchange: "Exchange", now_ns: Callable[[], int], write: Callable[[str], None], *, secure: bool = False
+    exchange: "Exchange",
+    now_ns: Callable[[], int],
+    write: Callable[[str], None],
+    *,
+    secure: bool = False,
+    mount: Mount | None = None,
 ) -> Edge:
     """The ASGI app of this exchange; `write` takes a line of JSON for each request, `secure` says that browsers reach
     it by TLS alone.
@@ -51,7 +57,8 @@ def create_app(
     )
     app.state.exchange, app.state.now_ns, app.state.secure = exchange, now_ns, secure
     app.state.metrics, app.state.callers = Metrics(), Callers(exchange, now_ns)
-    problems.install(app)
+    answer = problems.problem if mount is None else mount(app)
+    problems.install(app, answer)
     app.include_router(health.router)
     for room in (control, publishing, access, audit):
         app.include_router(room.router, prefix=PREFIX)
@@ -61,4 +68,4 @@ def create_app(
         body_s=settings.number("http.body_seconds"),
         slow_s=settings.number("http.slow_seconds"),
     )
-    return Edge(app, limits, app.state.metrics, secrets.token_bytes, write)
+    return Edge(app, limits, app.state.metrics, secrets.token_bytes, write, answer)

@@ -19,7 +19,7 @@ from starlette.requests import Request
 
 from exchange.api.metrics import Metrics
 from exchange.api.operations import PREFIX
-from exchange.api.problems import ClientGoneError, problem, unexpected
+from exchange.api.problems import Answer, ClientGoneError, problem, unexpected
 from exchange.errors import ExchangeError, Invalid, Unavailable
 
 Message = MutableMapping[str, Any]
@@ -81,8 +81,10 @@ class Edge:
         metrics: Metrics,
         random_bytes: Callable[[int], bytes],
         write: Callable[[str], None],
+        answer: Answer = problem,
     ) -> None:
         self._app, self._limits, self._metrics, self._random, self._write = app, limits, metrics, random_bytes, write
+        self._answer = answer
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401  # ASGI's own
         """Serves one connection's scope (ASGI 3)."""
@@ -116,7 +118,7 @@ class Edge:
             if not isinstance(error, ExchangeError):
                 self._fault(error, passage)
             if not passage.started:
-                answer = problem(Request(scope), error if isinstance(error, ExchangeError) else unexpected())
+                answer = self._answer(Request(scope), error if isinstance(error, ExchangeError) else unexpected())
                 with suppress(ClientGoneError):
                     await answer(scope, receive, outward)
 

@@ -1,7 +1,7 @@
 """What goes wrong, as problem documents (RFC 9457): the one table from an error to a status."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
@@ -15,6 +15,7 @@ from exchange.messages import Language, describe, text
 from exchange.plan.shapes import shown
 
 MEDIA_TYPE: Final = "application/problem+json"
+Answer = Callable[[Request, ExchangeError], Response]  # what a request that failed is told
 _FAMILIES: Final[Mapping[type[ExchangeError], int]] = {Invalid: 400, Refused: 403, Unavailable: 503, Tampered: 500}
 _STATUS: Final[Mapping[str, int]] = {
     "token_missing": 401,
@@ -41,6 +42,7 @@ _STATUS: Final[Mapping[str, int]] = {
     "body_charset_unknown": 415,
     "body_encoding_unknown": 415,
     "head_too_large": 431,
+    "form_foreign": 403,
 }
 _RETRY_S: Final = 2
 _LANGUAGES: Final[Mapping[str, Language]] = {"zh": "zh", "en": "en"}
@@ -50,26 +52,26 @@ class ClientGoneError(Exception):
     """The client went away or was cut off: there is nobody to answer."""
 
 
-def install(app: FastAPI) -> None:
-    """Every error of this app leaves as a problem document."""
+def install(app: FastAPI, answer: Answer) -> None:
+    """Every error of this app leaves as this answer: a problem document, or a page for people."""
 
     async def of_ours(request: Request, error: Exception) -> Response:
         if isinstance(error, ClientGoneError):
             raise error
-        return problem(request, error if isinstance(error, ExchangeError) else unexpected())
+        return answer(request, error if isinstance(error, ExchangeError) else unexpected())
 
     async def of_http(request: Request, error: Exception) -> Response:
         # The framework wraps whatever reading a JSON body raised.
         cause = error.__cause__
         if isinstance(cause, ClientGoneError):
             raise cause
-        answer = problem(request, cause if isinstance(cause, ExchangeError) else _of_http(error))
+        told = answer(request, cause if isinstance(cause, ExchangeError) else _of_http(error))
         allow = getattr(error, "headers", None) or {}
-        answer.headers.update({name: value for name, value in allow.items() if name == "Allow"})
-        return answer
+        told.headers.update({name: value for name, value in allow.items() if name == "Allow"})
+        return told
 
     async def of_validation(request: Request, error: Exception) -> Response:
-        return problem(request, _of_validation(error))
+        return answer(request, _of_validation(error))
 
     app.add_exception_handler(ExchangeError, of_ours)
     app.add_exception_handler(Exception, of_ours)  # and raised further, so that the edge notes where it was

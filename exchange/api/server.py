@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 
-from exchange.api.app import create_app
+from exchange.api.app import Mount, create_app
 from exchange.api.edge import HEAD
 from exchange.api.patience import Patience, PatientProtocol
 from exchange.errors import Invalid, Unavailable
@@ -64,6 +64,7 @@ def serve(
     now_ns: Callable[[], int],
     write: Callable[[str], None],
     on_ready: Callable[[str], None],
+    mount: Mount | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT; `on_ready` gets the URL when requests are answered.
 
@@ -79,7 +80,7 @@ def serve(
     sys.setswitchinterval(_SWITCH_S)
     exchange.opened_all()
     settings = exchange.settings
-    app = create_app(exchange, now_ns, write, secure=bool(address.certificate) or address.behind_proxy)
+    app = create_app(exchange, now_ns, write, secure=bool(address.certificate) or address.behind_proxy, mount=mount)
     patience = Patience(
         on_cut_off=app.cut_off,
         head_s=settings.number("http.head_seconds"),

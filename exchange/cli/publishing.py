@@ -7,15 +7,10 @@ from typing import TYPE_CHECKING
 from exchange.cli.opening import desk_of, ledgers_of
 from exchange.cli.options import Commands, command
 from exchange.cli.terminal import Terminal
-from exchange.errors import Invalid
 from exchange.messages import Language
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from adapters.files.adapter import FilesAdapter
     from exchange.publish import Published
-    from exchange.wiring.desk import Desk
 
 
 def mount(commands: Commands, common: argparse.ArgumentParser, language: Language) -> None:
@@ -29,6 +24,8 @@ def mount(commands: Commands, common: argparse.ArgumentParser, language: Languag
 
 
 def _publish(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    from exchange.wiring.sources import files_adapter
+
     with desk_of(terminal, parsed) as desk:
         adapter, dataset = files_adapter(parsed.adapter, parsed.files, ledgers_of(terminal, parsed), desk)
         with terminal.progress(None, "rec") as bar:
@@ -53,25 +50,3 @@ def _publish(terminal: Terminal, parsed: argparse.Namespace) -> None:
 def _dead_letters(terminal: Terminal, parsed: argparse.Namespace) -> None:
     with desk_of(terminal, parsed) as desk:
         terminal.table(desk.dead_letters(parsed.dataset), ["file", "row", "column", "code", "shape"])
-
-
-def files_adapter(config: Path, files: "Sequence[Path]", ledgers: Path, desk: "Desk") -> "tuple[FilesAdapter, str]":
-    """The files adapter that a TOML file describes, its ledger in that folder, and the dataset that it feeds.
-
-    Raises:
-        Invalid: `adapter_fields_differ`: it fills other fields than the dataset's: every record would fail.
-    """
-    from adapters.files.adapter import FilesAdapter
-    from adapters.files.config import load_config
-    from exchange.names import check
-    from exchange.site import ledger
-
-    read = load_config(config)
-    filled = {column.field for column in read.columns} | {*read.constants, *read.absent}
-    needed = set(desk.dataset(read.dataset)["record_fields"])
-    if filled != needed:
-        unknown, missing = (", ".join(sorted(some)) or "-" for some in (filled - needed, needed - filled))
-        raise Invalid("adapter_fields_differ", where=config.name, unknown=unknown, missing=missing)
-    place = ledger(ledgers, check("source", read.source))
-    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return FilesAdapter(read, files, place), read.dataset

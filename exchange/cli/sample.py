@@ -30,7 +30,6 @@ from exchange.cli.cast import (
     reviewer,
     unfinished,
 )
-from exchange.cli.publishing import files_adapter
 from exchange.cli.register import enrol
 from exchange.cli.terminal import Terminal, new_file
 from exchange.control import commands as c
@@ -40,6 +39,7 @@ from exchange.settings import secret
 from exchange.site import LEDGERS
 from exchange.wiring import Exchange, MadeSite, make_site, open_exchange, standing
 from exchange.wiring.desk import LocalDesk
+from exchange.wiring.sources import files_adapter
 
 if TYPE_CHECKING:
     from adapters.sample.truth import Planted, Truth
@@ -87,6 +87,8 @@ def make_sample(root: Path, terminal: Terminal) -> MadeSite:
         if stream is not None:
             stream.write(made.token + "\n")
     truth = write(made_up, made.root / "departments")
+    # Where the pages look for them, when a corrected file is sent again.
+    shutil.copytree(made.root / "departments" / "adapters", made.root / "adapters", dirs_exist_ok=True)
     with (
         open_exchange(made.root, "exchange init --sample", {}, terminal.now_ns, secrets.token_bytes) as exchange,
         terminal.progress(None, "steps") as bar,

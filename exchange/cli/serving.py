@@ -24,6 +24,7 @@ def mount(commands: Commands, common: argparse.ArgumentParser, language: Languag
 
 def _serve(terminal: Terminal, parsed: argparse.Namespace) -> None:
     from exchange.api.server import Address, serve
+    from exchange.console import mount as pages
 
     with opened(terminal, parsed) as exchange:
         settings = exchange.settings
@@ -39,7 +40,7 @@ def _serve(terminal: Terminal, parsed: argparse.Namespace) -> None:
             terminal.stdout.write(line + "\n")
             terminal.stdout.flush()
 
-        serve(exchange, address, terminal.now_ns, write, lambda url: terminal.say("serving", url=url))
+        serve(exchange, address, terminal.now_ns, write, lambda url: terminal.say("serving", url=url), pages)
     terminal.say("served")
 
 

@@ -12,13 +12,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from exchange.cli.publishing import files_adapter
 from exchange.cli.trial_masks import suggested
 from exchange.control import commands as c
 from exchange.control.tokens import new_token
 from exchange.messages import Language
 from exchange.site import LEDGERS, VKEY
 from exchange.wiring.desk import LocalDesk
+from exchange.wiring.sources import files_adapter
 
 if TYPE_CHECKING:
     from adapters.draft import Draft

@@ -46,6 +46,10 @@ class EventStore(Protocol):
         """At most `limit` events of the positions after `after`, in order."""
         ...
 
+    def of(self, aggregate: str) -> "Sequence[Event]":
+        """Every event of an aggregate, by version; none where there is no such aggregate."""
+        ...
+
     def document(self, digest: str) -> Any:  # noqa: ANN401 - a JSON value of whatever shape its writer gave it
         """The JSON value of that digest; `Tampered("document_missing")` without one: only events name documents."""
         ...

@@ -90,6 +90,14 @@ class Control:
             self._model = model
             return model
 
+    def history(self, aggregate: str) -> Sequence[Event]:
+        """Every event of an aggregate (`agreement/agr-17`), in their order."""
+        return self._store.of(aggregate)
+
+    def latest(self, count: int) -> Sequence[Event]:
+        """The last events of all, oldest first."""
+        return self._store.read(max(self.model().position - count, 0), count)
+
     def document(self, digest: str) -> Any:  # noqa: ANN401 - a JSON value: a contract, a set of tags, a policy bundle
         """The JSON value of a document that an event names."""
         return self._store.document(digest)

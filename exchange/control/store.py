@@ -69,6 +69,15 @@ class SqlEventStore:
             raise Tampered("events_missing", after=after)
         return events
 
+    def of(self, aggregate: str) -> Sequence[Event]:
+        """See `EventStore.of`."""
+        query = select(EVENTS).where(EVENTS.c.aggregate == aggregate).order_by(EVENTS.c.version)
+        with translated(self._engine), self._engine.connect() as connection:
+            events = [_event(row) for row in connection.execute(query)]
+        if [event.version for event in events] != list(range(1, len(events) + 1)):
+            raise Tampered("events_missing", after=events[0].position - 1)
+        return events
+
     def document(self, digest: str) -> Any:  # noqa: ANN401 - a JSON value of whatever shape its writer gave it
         """See `EventStore.document`."""
         query = select(DOCUMENTS.c.body).where(DOCUMENTS.c.digest == digest)

@@ -1,7 +1,7 @@
 """A plan as sentences for people, in Chinese or English: every word from the catalogue (`text.plan_…`)."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Final, Protocol
 
 from exchange.messages import Language, text
@@ -51,6 +51,19 @@ def explain(plan: Plan, contract: Labels | None, language: Language, zone: tzinf
     duties = [words.say(f"plan_obligation_{one['kind']}", **one) for one in plan.obligations]
     until = words.say("plan_until", time=words.time(plan.expires_ns))
     return [*head, words.say("plan_fields"), *fields, words.say("plan_rows"), *words.rows(plan.rows, 1), *duties, until]
+
+
+def mask_sentence(mask: Mapping[str, Any], language: Language) -> str:
+    """What a mask of a plan or of an agreement does; a threshold by reference is named by its table and key."""
+    value = mask.get("value")
+    if isinstance(value, Mapping):
+        mask = {**mask, "value": f"{value['table']}[{value['key']}]"}
+    return _Words(None, language, UTC).mask(mask)
+
+
+def row_sentences(rows: Mapping[str, Any], language: Language) -> list[str]:
+    """A row condition, a line for each node."""
+    return _Words(None, language, UTC).rows(rows, 0)
 
 
 class _Words:

@@ -41,7 +41,8 @@ class Engines:
         stack: ExitStack,
     ) -> None:
         self.settings, self.audit = settings, audit
-        self._database, self._now_ns, self._random, self._stack = database, now_ns, random_bytes, stack
+        self.now_ns, self.random_bytes = now_ns, random_bytes
+        self._database, self._stack = database, stack
 
     @cached_property
     def room(self) -> Callable[[], None]:
@@ -61,7 +62,7 @@ class Engines:
     @cached_property
     def control(self) -> Control:
         """The control plane."""
-        return Control(SqlEventStore(self._database), self.audit, self.actors, self._now_ns, self.room)
+        return Control(SqlEventStore(self._database), self.audit, self.actors, self.now_ns, self.room)
 
     @cached_property
     def log(self) -> RecordLog:
@@ -111,7 +112,7 @@ class Engines:
             transaction=transaction,
             audit=self.audit,
             tagger=self.tagger,
-            now_ns=self._now_ns,
+            now_ns=self.now_ns,
             batch_records=self.settings.number("publish.batch_records"),
             room=self.room,
         )

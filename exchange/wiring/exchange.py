@@ -17,7 +17,7 @@ from exchange.control.database import check_revision
 from exchange.control.model import Dataset, Model, Principal
 from exchange.errors import Invalid, Refused, Tampered, Unavailable
 from exchange.log.dead_letters import topic_of
-from exchange.names import check
+from exchange.names import check, digest
 from exchange.plan import Plan, Question
 from exchange.policy import Bundle
 from exchange.publish import Fates, Published, PublishTarget, publish, recover
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 _SECOND_NS: Final = 1_000_000_000
 _SEAL_NS: Final = 300 * _SECOND_NS  # by how much the clock of who sealed elsewhere may differ
 _PAGE: Final = 1_000
+_CONTRACTS: Final = 256  # kept in memory; beyond it all are forgotten and read again when needed
 
 
 @contextmanager
@@ -91,6 +92,7 @@ class Exchange(Engines):
         self._deciding = threading.Lock()
         self._testing, self._following = threading.Lock(), threading.Lock()
         self._free: list[Gateway] = []
+        self._contracts: dict[str, Contract] = {}
         self._gateways = itertools.count(1)
 
     @contextmanager
@@ -117,7 +119,7 @@ class Exchange(Engines):
 
         name = GATEWAY if number == 1 else f"{GATEWAY}-{number}"
         hint = self.settings.path("data/gateway.json" if number == 1 else f"data/gateway-{number}.json")
-        runs = GatewayRuns(hint, self.audit, self._now_ns, name)
+        runs = GatewayRuns(hint, self.audit, self.now_ns, name)
         return Gateway(
             Parts(
                 control=self.control,
@@ -131,8 +133,8 @@ class Exchange(Engines):
                 start_run=runs.start,
                 tagger=self.tagger,
                 actors=self.actors,
-                now_ns=self._now_ns,
-                random_bytes=self._random,
+                now_ns=self.now_ns,
+                random_bytes=self.random_bytes,
                 release_records=self.settings.number("access.release_records"),
                 in_flight=self.settings.number("access.in_flight"),
                 plan_ns=self.settings.number("access.plan_seconds") * _SECOND_NS,
@@ -218,11 +220,17 @@ class Exchange(Engines):
     def _contract(self, dataset: Dataset) -> "Contract":
         from exchange.contracts.contract import Contract
 
-        return Contract.from_document(self.control.document(dataset.contract))
+        known = self._contracts.get(dataset.contract)
+        if known is None:
+            if len(self._contracts) >= _CONTRACTS:
+                self._contracts.clear()
+            known = Contract.from_document(self.control.document(dataset.contract))
+            self._contracts[dataset.contract] = known  # a digest stands for the same contract for ever
+        return known
 
     def mark(self, who: Principal, name: str, source: str) -> int:
         """The highest sequence taken from a source of events, for the department that owns the dataset."""
-        self._own_source(who, self._owned_by(who, name, "mark"), "mark", source)
+        self._own_source(who, self.owned_by(who, name, "mark"), "mark", source)
         return self.log.mark(source)
 
     def publish(
@@ -267,14 +275,14 @@ class Exchange(Engines):
 
     def for_publisher(self, who: Principal, name: str) -> Dataset:
         """The dataset, for a system or steward of the department that owns it; anybody else is refused, audited."""
-        dataset = self._owned_by(who, name, "publish")
+        dataset = self.owned_by(who, name, "publish")
         if not who.roles & {"department_system", "steward"}:
             self.refuse(who, "publish", Refused("role_missing", where=name, roles="department_system / steward"), name)
         return dataset
 
     def dead_letters(self, who: Principal, name: str, position: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
         """The dataset's dead letters from a position on, each with the position after it, for its own department."""
-        self._owned_by(who, name, "dead_letters")
+        self.owned_by(who, name, "dead_letters")
         from exchange.avro.records import Codec
         from exchange.avro.schema import from_document
         from exchange.control.catalogue import DEAD_LETTER
@@ -292,7 +300,7 @@ class Exchange(Engines):
         result under a mask: for the department that published them, to mend them. Which ones they are stands among the
         excluded positions of each release's entry. `start` is the index of the first entry that is looked at.
         """
-        self._owned_by(who, name, "withheld")
+        self.owned_by(who, name, "withheld")
         told = ("time_ns", "agreement", "partition", "lo", "hi", "withheld", "schema")
         for index, kind, body in self.audit.entries(start, self.audit.size):
             if kind == "release" and body["dataset"] == name and body["withheld"]:
@@ -304,7 +312,7 @@ class Exchange(Engines):
             refusal = Refused("source_not_own", where=source, department=dataset.department)
             self.refuse(who, action, refusal, dataset.name)
 
-    def _owned_by(self, who: Principal, name: str, action: str) -> Dataset:
+    def owned_by(self, who: Principal, name: str, action: str) -> Dataset:
         """The dataset, for its own department; anybody else is refused, and that is audited."""
         dataset = self.control.model().dataset(name)
         if who.department != dataset.department:
@@ -315,8 +323,8 @@ class Exchange(Engines):
         """Writes the refusal of something that is no question into the audit log, then raises it."""
         entry = make(
             "refusal",
-            self._random(16),
-            self._now_ns(),
+            self.random_bytes(16),
+            self.now_ns(),
             reasons=[refusal.code],
             consumer=who.department if who else None,
             actor=self.actors.name(who.id) if who else None,
@@ -340,19 +348,35 @@ class Exchange(Engines):
         with self._following:  # the index is for one thread at a time
             self.subjects.follow(self.log.topics(), self._read_tags, self.audit)
             sightings = [one for one in self.subjects.who_saw(tag) if one.index < size]
+        self.note_query(who, "who_saw", tags=[tag], size=size, results=len(sightings))
+        return [(one, self._proved(one.index, size, root)) for one in sightings]
+
+    def note_query(
+        self,
+        who: Principal,
+        query: str,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        tags: Sequence[bytes] = (),
+        size: int | None = None,
+        results: int | None = None,
+    ) -> None:
+        """Writes down that somebody asked something about records or accesses; in a checkpoint on return, so that it
+        is there before the answer is.
+        """
         entry = make(
             "audit_query",
-            self._random(16),
-            self._now_ns(),
+            self.random_bytes(16),
+            self.now_ns(),
             actor=self.actors.name(who.id),
             department=who.department,
-            query="who_saw",
-            tags=[tag],
+            query=query,
+            parameters_digest=digest(parameters) if parameters else None,
+            tags=list(tags),
             size=size,
-            results=len(sightings),
+            results=results,
         )
         self.audit.append(entry)
-        return [(one, self._proved(one.index, size, root)) for one in sightings]
 
     def _proved(self, index: int, size: int, root: bytes) -> bool:
         from exchange.audit.tiles import included
@@ -383,7 +407,7 @@ class Exchange(Engines):
         if key.public.hex() != self.control.model().departments[department].seal_key:
             where = str(file) if isinstance(file, Path) else ""
             raise Invalid("seal_key_differs", where=where, department=department)
-        if isinstance(key, Seal) and abs(key.time_ns - self._now_ns()) > _SEAL_NS:
+        if isinstance(key, Seal) and abs(key.time_ns - self.now_ns()) > _SEAL_NS:
             raise Invalid("seal_differs", where=key.dataset, detail="time")
         return key
 

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from exchange.cli.publishing import files_adapter
 from exchange.wiring.desk import LocalDesk
+from exchange.wiring.sources import files_adapter
 from tests.bench import county, site
 from tests.bench.clock import folder, in_child
 from tests.bench.reading import read

@@ -80,6 +80,15 @@ def test_what_is_appended_is_read(again: Callable[[], EventStore]) -> None:
     assert list(again().read(4, 2)) == []
 
 
+def test_the_events_of_an_aggregate_are_its_own(again: Callable[[], EventStore]) -> None:
+    """By version, whatever stands between them; of one that there is not, none."""
+    first = _append(again(), {"a": 0, "b": 0}, "a", "b", "a")
+    second = _append(again(), {"a": 2}, "a")
+    assert list(again().of("a")) == [first[0], first[2], *second]
+    assert list(again().of("b")) == [first[1]]
+    assert list(again().of("c")) == []
+
+
 @pytest.mark.parametrize("expected", [{"a": 0}, {"a": 2}, {"a": 1, "b": 1}, {"b": 0, "a": 0}])
 def test_another_version_than_expected_is_a_conflict(store: EventStore, expected: dict[str, int]) -> None:
     """Of an aggregate that is written and of one that the decision only rests on; nothing happens then."""
@@ -150,6 +159,14 @@ def test_changed_rows_are_never_read_as_events(again: Callable[[], EventStore], 
     _by_hand(store, damage)
     with fails(Tampered, code):
         again().read(0, 10)
+
+
+def test_an_aggregate_with_a_hole_is_not_read(store: EventStore) -> None:
+    """An event of it that is gone is missed by its version."""
+    _append(store, {"a": 0}, "a", "a", "a")
+    _by_hand(store, "DELETE FROM events WHERE position = 2")
+    with fails(Tampered, "events_missing"):
+        store.of("a")
 
 
 def test_an_append_does_not_build_on_a_cut_end(again: Callable[[], EventStore]) -> None:

@@ -1,0 +1,175 @@
+"""Templates to pages: sentences from the message catalogue, times in the site's zone, everything else escaped."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from exchange.messages import Language, describe, error_codes, text
+from exchange.view.sentences import mask_sentence, row_sentences
+from exchange.wiring.preview import HIDDEN
+
+if TYPE_CHECKING:
+    from exchange.console.visits import Visit
+
+_FOLDER: Final = Path(__file__).parent / "templates"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LONGEST: Final = 20_000  # of a text as it stands in the page
+_SHORT: Final = 19  # of a digest: `sha256:` and twelve digits
+_NAVIGATION: Final[Sequence[tuple[str, str, frozenset[str]]]] = (
+    ("/", "page_overview", frozenset()),
+    ("/catalogue", "page_catalogue", frozenset()),
+    ("/agreements", "page_agreements", frozenset()),
+    ("/records", "page_records", frozenset({"steward", "department_system"})),
+    ("/side-by-side", "page_side_by_side", frozenset({"steward"})),
+    ("/dead-letters", "page_dead_letters", frozenset({"steward"})),
+    ("/who-saw", "page_who_saw", frozenset({"auditor"})),
+    ("/audit", "page_audit", frozenset({"auditor"})),
+)
+
+
+class _Unsaid(dict[str, object]):
+    """Facts of a sentence of which some are not known any more."""
+
+    def __missing__(self, _key: str) -> str:
+        return "…"
+
+
+@cache
+def _environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    made.filters.update(short=_short, pretty=_pretty, cut=_cut)
+    return made
+
+
+def rendered(visit: "Visit", template: str, **facts: Any) -> str:  # noqa: ANN401
+    """The page of a template for a visit, in its language."""
+    from exchange.console.house import STYLE
+
+    language, settings = visit.language, visit.house.exchange.settings
+    words = _Words(language)
+    me = visit.room.me() if visit.room else None
+    roles = set(me["roles"]) if me else set()
+    path = visit.request.url.path
+    return _environment().get_template(template).render(
+        t=words.say,
+        word=words.word,
+        reason=words.reason,
+        masked=words.masked,
+        rows_told=words.rows,
+        time=lambda ns: _time(ns, settings.zone),
+        day=lambda ns: _time(ns, settings.zone)[:10],
+        title=words.title,
+        said=lambda error: describe(error, language),
+        cell=words.cell,
+        hidden=HIDDEN,
+        language=language,
+        other="en" if language == "zh" else "zh",
+        site=settings.text("name") or text("page_site", language),
+        site_language="zh-CN" if any("\u4e00" <= letter <= "\u9fff" for letter in settings.text("name")) else "en",
+        origin=settings.text("origin"),
+        sample=settings.is_sample,
+        style=STYLE,
+        me=me,
+        roles=roles,
+        asks=bool(roles & {"steward", "department_system"}),
+        csrf=visit.session.csrf if visit.session else "",
+        here=path,
+        switch=_with_query(visit, lang="en" if language == "zh" else "zh"),
+        navigation=[(href, key) for href, key, need in _NAVIGATION if me and (not need or need & roles)],
+        **facts,
+    )  # fmt: skip
+
+
+def _with_query(visit: "Visit", **changes: str) -> str:
+    """This page's address with other parameters, without a host: whatever name the browser knows us by."""
+    return f"{visit.request.url.path}?{visit.request.url.include_query_params(**changes).query}"
+
+
+class _Words:
+    """The sentences of one language."""
+
+    def __init__(self, language: Language) -> None:
+        self._language = language
+
+    def say(self, key: str, **facts: object) -> str:
+        return text(key, self._language, **facts)
+
+    def word(self, kind: str, value: object) -> str:
+        """A word of a closed list for people; itself where the catalogue has none."""
+        try:
+            return text(f"page_{kind}_{value}", self._language)
+        except KeyError:
+            return str(value)
+
+    def reason(self, code: str) -> str:
+        """Why: a reason of a plan, or an error, as a sentence whose facts are not all known here."""
+        try:
+            return text(f"reason_{code}", self._language)
+        except KeyError:
+            entry = error_codes().get(code)
+            return entry[self._language].format_map(_Unsaid()) if entry else code
+
+    def masked(self, mask: Mapping[str, Any]) -> str:
+        return mask_sentence(mask, self._language)
+
+    def rows(self, tree: Mapping[str, Any]) -> list[str]:
+        return row_sentences(tree, self._language)
+
+    def title(self, thing: Any) -> str:  # noqa: ANN401  # whatever has titles in both languages
+        """Its title in the language, else in the other."""
+        titles = thing if isinstance(thing, Mapping) else {"title_zh": thing.title_zh, "title_en": thing.title_en}
+        other = "en" if self._language == "zh" else "zh"
+        return str(titles[f"title_{self._language}"] or titles[f"title_{other}"])
+
+    def cell(self, value: object) -> str:
+        """A value of a record as people read it."""
+        if value is None:
+            return text("page_null", self._language)
+        if isinstance(value, bool):
+            return text("page_true" if value else "page_false", self._language)
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _time(ns: int | None, zone: Any) -> str:  # noqa: ANN401
+    """To the second, with the offset; a dash where there is none, or none that a calendar has."""
+    if ns is None:
+        return "—"
+    try:
+        return (_EPOCH + timedelta(seconds=ns // 1_000_000_000)).astimezone(zone).isoformat(sep=" ", timespec="seconds")
+    except OverflowError:
+        return "—"
+
+
+def _short(digest: str | None) -> str:
+    return "—" if not digest else digest if len(digest) <= _SHORT else digest[:_SHORT] + "…"
+
+
+def _cut(text: str) -> str:
+    """As much of a text as a page bears; the API and the command line give all of it."""
+    kept = text[:_LONGEST]
+    while len(escape(kept)) > _LONGEST:
+        kept = kept[: len(kept) * 4 // 5]
+    return text if kept == text else kept + " …"
+
+
+def _pretty(value: Any) -> str:  # noqa: ANN401
+    """A value of an entry; JSON within it is set out."""
+    if isinstance(value, str) and value[:1] in "{[":
+        try:
+            return json.dumps(json.loads(value), ensure_ascii=False, indent=1)
+        except ValueError:
+            return value
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1)
