@@ -1,7 +1,7 @@
 """What every test may use, how the tests are kept fast, and the check that no error code goes untested.
 
-Each error that our own code raises during the run is noted by its code. When the whole suite ran and passed, a code
-of the catalogue that no test has triggered fails the run. (Errors seen only in child processes do not count.)
+Each error that our own code raises during the run is noted by its code. When both parts of `make test` ran and passed,
+a code of the catalogue that no test has triggered fails the second one. (Errors of child processes do not count.)
 """
 
 import gc
@@ -25,6 +25,17 @@ _TRIGGERED: set[str] = set()
 MEMORY = Path("/dev/shm")  # only where there is one
 ROOM = 2 * 1024**3
 QUICK = "not torture and not demo and not opa and not whole"  # what `make test` runs first: the embedded part
+SECOND = "torture or demo or opa or whole"
+_ROOMS = ("backup", "database", "doctor", "sample", "trying")
+# They serve, render, draft or copy whole sites: of the second part, so that the first stays a matter of seconds.
+_WHOLE = (
+    "api/",
+    "console/",
+    "adapters/draft/",
+    "conformance/test_desk.py",
+    *(f"cli/test_{name}.py" for name in _ROOMS),
+)
+_KEPT = "exchange/triggered"  # the codes that the first part saw, for the second
 
 
 def _note_codes() -> None:
@@ -68,8 +79,12 @@ _SEEN = pytest.StashKey[set[str]]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that runs on OPA is marked so, whether it says so itself or takes the engine as a parameter."""
+    """A test that runs on OPA is marked so, whether it says so or takes the engine as a parameter; what is of the
+    second part by its place is marked, too.
+    """
     for item in items:
+        if item.path.relative_to(ROOT / "tests").as_posix().startswith(_WHOLE):
+            item.add_marker("whole")
         engine = getattr(item, "callspec", None)
         if engine is not None and "opa" in engine.id.split("-"):
             item.add_marker("opa")
@@ -83,19 +98,22 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fails a whole and green run that left an error code untriggered."""
+    """Fails whole and green runs of both parts that left an error code untriggered."""
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
         output["triggered"] = json.dumps(sorted(_TRIGGERED))
         return
     triggered = session.config.stash[_SEEN] | _TRIGGERED
-    whole = (
-        session.config.option.markexpr in {"", QUICK}
-        and session.config.args_source.name != "ARGS"
-        and not session.config.option.keyword
-    )
+    part = session.config.option.markexpr
+    whole = session.config.args_source.name != "ARGS" and not session.config.option.keyword
+    if not whole or session.exitstatus != pytest.ExitCode.OK or session.config.cache is None:
+        return
+    if part == QUICK:
+        session.config.cache.set(_KEPT, sorted(triggered))
+        return
+    triggered |= set(session.config.cache.get(_KEPT, [])) if part == SECOND else set()
     missing = sorted(set(messages.error_codes()) - triggered)
-    if whole and missing and session.exitstatus == pytest.ExitCode.OK:
+    if part in {"", SECOND} and missing:
         sys.stderr.write(f"\nno test triggers these error codes: {', '.join(missing)}\n")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
