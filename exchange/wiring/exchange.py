@@ -396,8 +396,9 @@ class Exchange(Engines):
     def delegated_seal_key(self, department: str) -> str:
         """The public key with which the exchange seals for a department; made when it is not there."""
         file = seal_key(self.settings.root, check("department", department))
-        # A key that a crash left before its department was recorded is taken up again.
-        key = SigningKey.load(file) if file.exists() else new_signing_key(file)
+        with self._keys:  # of two who add one department at once, both get the same key
+            # A key that a crash left before its department was recorded is taken up again.
+            key = SigningKey.load(file) if file.exists() else new_signing_key(file)
         return key.public.hex()
 
     def _sealing(self, department: str, own_key: Path | Seal | None) -> SigningKey | Seal:
