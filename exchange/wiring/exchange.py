@@ -90,7 +90,7 @@ class Exchange(Engines):
         self.announce: Callable[[str], None] = lambda _socket: None
         self._loaded: str | None = None
         self._deciding = threading.Lock()
-        self._testing, self._following = threading.Lock(), threading.Lock()
+        self._testing, self._following, self._keys = threading.Lock(), threading.Lock(), threading.Lock()
         self._free: list[Gateway] = []
         self._contracts: dict[str, Contract] = {}
         self._gateways = itertools.count(1)
