@@ -1,0 +1,133 @@
+#!/bin/sh
+# A PostgreSQL server for tests and for one machine: postgres.sh start | stop | status | url
+#
+# It listens on a Unix socket only, with a generated password (scram-sha-256) and fsync on. Its data lie where the user
+# that it runs as can reach them: as root that is the system user postgres, else yourself. `url` prints the address with
+# the password; do not paste it into a file. Running a command again does nothing new.
+#
+# EXCHANGE_POSTGRES_HOME   its folder, instead of one that belongs to this clone
+set -eu
+root=$(cd -- "$(dirname -- "$0")/../.." && pwd)
+mark=$(printf '%s' "$root" | cksum | cut -d' ' -f1)
+limit=30
+
+fail() { echo "postgres.sh: $1" >&2; exit 3; }
+
+if [ "$(id -u)" = 0 ]; then
+    home=${EXCHANGE_POSTGRES_HOME:-/var/lib/postgresql/exchange-$mark}
+    as() { (cd / && runuser -u postgres -- "$@"); }  # PostgreSQL refuses to run as root
+else
+    home=${EXCHANGE_POSTGRES_HOME:-$root/.tools/postgres}
+    as() { "$@"; }
+fi
+data=$home/data
+sockets=/tmp/ex-pg-$(printf '%s' "$home" | cksum | cut -d' ' -f1)  # the path of a socket has 107 bytes at most
+
+newest() { ls -d /usr/lib/postgresql/*/bin /usr/local/pgsql/bin /opt/homebrew/opt/postgresql*/bin 2>/dev/null | sort -V | tail -1; }
+
+find_binaries() {
+    bin=$(newest)
+    if [ -z "$bin" ] && command -v pg_ctl >/dev/null; then
+        bin=$(dirname -- "$(command -v pg_ctl)")
+    fi
+    if [ -z "$bin" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        echo "postgres.sh: installing the system's package postgresql" >&2
+        { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql; } \
+            >&2 || fail "the package postgresql could not be installed"
+        bin=$(newest)
+    fi
+    [ -x "$bin/pg_ctl" ] || fail "no PostgreSQL is installed here: install your system's package postgresql (Debian: apt-get install postgresql)"
+    # A folder that another version made is that version's: it is used again, or named.
+    if [ -f "$data/PG_VERSION" ]; then
+        version=$(as cat "$data/PG_VERSION")
+        case $("$bin/postgres" --version) in
+            *" $version."*) ;;
+            *) [ -x "/usr/lib/postgresql/$version/bin/pg_ctl" ] || fail "$data is of PostgreSQL $version, which is not installed; remove the folder to begin anew"
+               bin=/usr/lib/postgresql/$version/bin ;;
+        esac
+    fi
+}
+
+running() { as "$bin/pg_ctl" -D "$data" status >/dev/null 2>&1; }
+answers() { as "$bin/pg_isready" -q -h "$sockets" -t 1; }
+
+make() {
+    if [ "$(id -u)" = 0 ]; then
+        getent passwd postgres >/dev/null || fail "there is no system user postgres to run as; root may not run PostgreSQL"
+        install -d -o postgres -g postgres -m 700 "$home"
+    else
+        mkdir -p -m 700 "$home"
+    fi
+    if [ ! -f "$home/made" ]; then
+        as rm -rf "$data"  # what a killed start left half-made
+        as sh -c "umask 077 && od -An -N24 -tx1 /dev/urandom | tr -d ' \n' >'$home/password'"
+        as "$bin/initdb" -D "$data" -U exchange --pwfile="$home/password" -A scram-sha-256 -E UTF8 --locale=C.UTF-8 \
+            --data-checksums >"$home.log" 2>&1 || { cat "$home.log" >&2; fail "initdb failed"; }
+        rm -f "$home.log"
+        as touch "$home/made"
+    fi
+}
+
+start() {
+    make
+    if ! running; then
+        if [ "$(id -u)" = 0 ]; then
+            install -d -o postgres -g postgres -m 700 "$sockets"
+        else
+            mkdir -p -m 700 "$sockets"
+        fi
+        # A server that was killed leaves its name behind, which pg_ctl clears; a live one of this folder was seen above.
+        as "$bin/pg_ctl" -D "$data" -w -t "$limit" -l "$home/log" \
+            -o "-k $sockets -c listen_addresses= -c max_connections=200 -c fsync=on -c synchronous_commit=on" \
+            start >/dev/null || { as tail -5 "$home/log" >&2; fail "the server did not start within $limit s"; }
+    fi
+    tries=0
+    until answers; do
+        tries=$((tries + 1))
+        [ "$tries" -lt "$limit" ] || fail "the server runs and does not answer within $limit s; see $home/log"
+        sleep 1
+    done
+}
+
+# One at a time: two starts at once would make the folder twice.
+exclusive() {
+    if command -v flock >/dev/null; then
+        exec 9>"/tmp/ex-pg-$mark.lock"
+        flock -w 60 9 || fail "another postgres.sh has been busy for 60 s"
+    fi
+}
+
+case ${1:-} in
+    start)
+        exclusive
+        find_binaries
+        start 9>&-  # the server must not keep the lock
+        echo "PostgreSQL $(as cat "$data/PG_VERSION") answers at $sockets"
+        ;;
+    stop)
+        exclusive
+        find_binaries
+        if running; then
+            as "$bin/pg_ctl" -D "$data" -m fast -w -t "$limit" stop >/dev/null || fail "the server did not stop within $limit s"
+        fi
+        echo "PostgreSQL is stopped"
+        ;;
+    status)
+        find_binaries
+        if running && answers; then
+            echo "PostgreSQL answers at $sockets"
+        else
+            echo "PostgreSQL does not run"
+            exit 1
+        fi
+        ;;
+    url)
+        find_binaries
+        [ -f "$home/made" ] && running || fail "PostgreSQL does not run: deploy/local/postgres.sh start"
+        echo "postgresql://exchange:$(as cat "$home/password")@/postgres?host=$sockets"
+        ;;
+    *)
+        echo "usage: postgres.sh start | stop | status | url" >&2
+        exit 2
+        ;;
+esac
