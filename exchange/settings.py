@@ -22,7 +22,9 @@ FILE: Final = "exchange.toml"
 SAMPLE: Final = "sample."  # so begins the origin of a sample site, and no other's
 _LARGEST: Final = 1 << 20
 # Not settings of a site: which site, whose token, and what only our own tests read.
-_OTHER_VARIABLES: Final = frozenset({"EXCHANGE_SITE", "EXCHANGE_TOKEN", "EXCHANGE_TEST_OPA", "EXCHANGE_LANG"})
+_OTHER_VARIABLES: Final = frozenset(
+    {"EXCHANGE_SITE", "EXCHANGE_TOKEN", "EXCHANGE_TEST_OPA", "EXCHANGE_TEST_POSTGRES", "EXCHANGE_LANG"}
+)
 
 
 @dataclass(frozen=True, slots=True)

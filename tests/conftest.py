@@ -18,13 +18,13 @@ import pytest
 from exchange import errors, messages
 from tests import profiles
 
-pytest_plugins = ("tests.simulator",)  # the fixtures `site` and `made`
+pytest_plugins = ("tests.simulator", "tests.services_postgres")  # fixtures that all tests know
 
 ROOT = Path(__file__).resolve().parent.parent
 _TRIGGERED: set[str] = set()
 MEMORY = Path("/dev/shm")  # only where there is one
 ROOM = 2 * 1024**3
-QUICK = "not torture and not demo and not opa and not whole"  # what `make test` runs first: the embedded part
+QUICK = "not torture and not demo and not opa and not whole and not postgres"  # what `make test` runs first: the embedded part
 
 
 def _note_codes() -> None:
@@ -68,11 +68,12 @@ _SEEN = pytest.StashKey[set[str]]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that runs on OPA is marked so, whether it says so itself or takes the engine as a parameter."""
+    """A test that runs on a server is marked so, whether it says so itself or takes the engine as a parameter."""
     for item in items:
         engine = getattr(item, "callspec", None)
-        if engine is not None and "opa" in engine.id.split("-"):
-            item.add_marker("opa")
+        for server in ("opa", "postgres"):
+            if engine is not None and server in engine.id.split("-"):
+                item.add_marker(server)
 
 
 def pytest_collection_finish() -> None:
@@ -110,5 +111,5 @@ def pytest_testnodedown(node: Any) -> None:
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test sees none of the settings of the person who runs it."""
     for name in list(os.environ):
-        if name.startswith("EXCHANGE_") and name != "EXCHANGE_TEST_OPA":
+        if name.startswith("EXCHANGE_") and name not in {"EXCHANGE_TEST_OPA", "EXCHANGE_TEST_POSTGRES"}:
             monkeypatch.delenv(name)
