@@ -16,8 +16,9 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -135,13 +136,42 @@ def _in_docker() -> Server | None:
     return Server(f"postgresql://exchange:test@127.0.0.1:{port}/postgres")
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Server:
+@cache
+def the_server() -> Server:
     """The one server of this run."""
     given = os.environ.get("EXCHANGE_TEST_POSTGRES")
     if given:
         return Server(given)
     return _in_docker() or local_server()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Server:
+    """The one server of this run."""
+    return the_server()
+
+
+@cache
+def _schemas() -> tuple[ExitStack, str]:
+    """This process's database of schemas, and what drops it at the end."""
+    stack = ExitStack()
+    return stack, stack.enter_context(the_server().database())
+
+
+def schema_of(folder: Path) -> str:
+    """The address of a schema that belongs to this folder: empty at first, the same whenever it is asked again."""
+    from sqlalchemy import make_url
+
+    _, url = _schemas()
+    name = f"s_{hashlib.sha256(str(folder).encode()).hexdigest()[:16]}"
+    Server(url).execute(f"CREATE SCHEMA IF NOT EXISTS {name}")
+    return make_url(url).update_query_dict({"options": f"-c search_path={name}"}).render_as_string(hide_password=False)
+
+
+def pytest_unconfigure() -> None:
+    """Drops what this process made."""
+    if _schemas.cache_info().currsize:
+        _schemas()[0].close()
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,6 @@ _CONNECT: Final = {
     "connect_timeout": 5,
     "client_encoding": "utf8",
     "application_name": "exchange",
-    "options": _SESSION,
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 3,
@@ -44,11 +43,13 @@ def open_server(url: str, password: str = "") -> Engine:
         Invalid: `postgresql_url` for what is no such address, `postgresql_missing` without the package psycopg; when
             it connects, `postgresql_not_durable` for a server that may lose what it has acknowledged.
     """
+    address = _address(url, password)
+    options = (_SESSION, *address.normalized_query.get("options", ()))  # the address's own come last
     try:
         engine = create_engine(
-            _address(url, password),
+            address,
             isolation_level="READ COMMITTED",
-            connect_args=_CONNECT,
+            connect_args={**_CONNECT, "options": " ".join(options)},
             pool_size=8,
             max_overflow=72,  # more than a server has threads
             pool_timeout=5.0,
