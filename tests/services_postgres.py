@@ -106,9 +106,7 @@ def local_server(home: Path | None = None) -> Server:
     """The server of `deploy/local/postgres.sh`, started when it does not run; in `home` one of its own."""
     environment = {**os.environ, **({"EXCHANGE_POSTGRES_HOME": str(home)} if home else {})}
     for word in ("start", "url"):
-        done = subprocess.run(
-            [SCRIPT, word], capture_output=True, text=True, env=environment, check=False, timeout=120
-        )
+        done = subprocess.run([SCRIPT, word], capture_output=True, text=True, env=environment, check=False, timeout=120)
         if done.returncode:
             missing(done.stderr.strip())
     return Server(done.stdout.strip())
@@ -120,7 +118,7 @@ def _in_docker() -> Server | None:
         return None
     if subprocess.run(["docker", "info"], capture_output=True, check=False, timeout=20).returncode:
         return None
-    import docker  # testcontainers brings it
+    import docker  # type: ignore[import-untyped]  # testcontainers brings it
     from testcontainers.core.config import testcontainers_config
     from testcontainers.postgres import PostgresContainer
 

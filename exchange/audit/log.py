@@ -15,8 +15,8 @@ from exchange.audit import tiles
 from exchange.audit.entries import Entry, Receipt, decode, encode
 from exchange.audit.note import Signer, check_origin, vkey
 from exchange.audit.schemas import KINDS, kind_of, parse_schema
-from exchange.audit.sequencer import Committed, Sequencer, first_head, read_file, tile_hashes
-from exchange.audit.store import AuditStore, Head, Row
+from exchange.audit.sequencer import Committed, Sequencer, first_head, published_head, read_file, tile_hashes
+from exchange.audit.store import AuditStore, Head, Known, Row
 from exchange.errors import ExchangeError, Invalid, Refused, Tampered, Unavailable
 from exchange.names import canonical
 from exchange.signing.merkle import leaf_hash
@@ -53,23 +53,26 @@ def create(store: AuditStore, origin: str, key: Signer, now_ns: Callable[[], int
 class AuditLog:
     """The log, open, with its sequencer's thread. Any thread may use it.
 
+    Where the store is shared by several processes one of them is the sequencer; the thread of any other follows what
+    that one publishes, and takes its place when it is free (then it recovers, as at an opening).
+
     Opening recovers: it raises `Unavailable("audit_missing")` and `Tampered` as `Sequencer` does. After any fault of
     the sequencer (disk, clock, a second sequencer) every call is `Unavailable("audit_stopped")` until the log is
     opened anew: nothing is ever signed from memory again.
     """
 
     def __init__(self, store: AuditStore, key: Signer, now_ns: Callable[[], int]) -> None:
-        self._store = store
+        self._store, self._key, self._now_ns = store, key, now_ns
+        self._sequencer: Sequencer | None = None
         with _disk_faults():
-            self._sequencer = Sequencer(store, key, now_ns)
-        self._published: Head = self._sequencer.head
-        self._epochs: Mapping[str, int] = dict(self._sequencer.epochs)
+            self._published, self._epochs = self._looked()
         self._schemas = {kind_of(kind).prefix: kind_of(kind).parsed for kind in KINDS}
         self._stopped: str | None = None
         self._lock = threading.Lock()
         self._slots: dict[bytes, _Slot] = {}
         self._outcomes: OrderedDict[bytes, tuple[int, int] | Mapping[str, object]] = OrderedDict()
         self._wake = threading.Event()
+        store.listen(self._wake.set)
         self._thread = threading.Thread(target=self._run, name="audit-sequencer", daemon=True)
         self._thread.start()
 
@@ -98,7 +101,7 @@ class AuditLog:
             self._forget(fresh)
             raise
         self._forget(before)  # `wait` looks up what became of these
-        self._wake.set()
+        self._call()
 
     def wait(self, entry_id: bytes, timeout_s: float = WAIT_S) -> Receipt:
         """Returns when the entry is in a published checkpoint: only then may what it speaks of happen.
@@ -121,7 +124,7 @@ class AuditLog:
             outcome = self._settled(entry_id)  # after the slot is there: what comes later will fill it
             if outcome is not None:
                 self._forget([entry_id])  # nothing will fill it any more
-            self._wake.set()
+            self._call()
         if outcome is None and slot is not None:
             slot.ready.wait(timeout_s)
             outcome = slot.outcome
@@ -143,6 +146,7 @@ class AuditLog:
         """
         until = time.monotonic() + timeout_s
         last = max((row.seq for row in self._store.pending(_REMEMBERED)), default=0)
+        self._call()
         while True:
             self._wake.set()
             first = next(iter(self._store.pending(1)), None)
@@ -222,7 +226,7 @@ class AuditLog:
         cause = "a fault in the sequencer"
         try:
             while self._stopped is None:
-                committed = self._sequencer.commit()
+                committed = self._sequencer.commit() if self._sequencer is not None else self._follow()
                 if committed is None:
                     self._wake.wait(_POLL_S)
                     self._wake.clear()
@@ -234,21 +238,55 @@ class AuditLog:
             cause = _disk_cause(error)
         finally:
             self._stop(cause)
+            self._store.close()  # with the sequencer's place: another process may take it
+
+    def _looked(self) -> tuple[Head, Mapping[str, int]]:
+        """The published head and the epochs: as the sequencer when its place is free, else as another one left them."""
+        if self._store.lead():
+            self._sequencer = Sequencer(self._store, self._key, self._now_ns)
+            return self._sequencer.head, dict(self._sequencer.epochs)
+        head = published_head(self._store, self._key)
+        return head, self._store.epochs()
+
+    def _follow(self) -> None:
+        """One look at what another process has published, or at its place; who waits here is told."""
+        try:
+            self._published, self._epochs = self._looked()
+            with self._lock:
+                waiting = list(self._slots)
+            self._tell({entry_id: self._outcome(self._store.known(entry_id)) for entry_id in waiting})
+        except Unavailable:
+            # Nothing is signed here: whoever follows may look again. Not so in the first look of a new sequencer.
+            if self._sequencer is not None:
+                raise
 
     def _resolve(self, committed: Committed) -> None:
         at_ns = committed.head.committed_ns
         outcomes: dict[bytes, tuple[int, int] | Mapping[str, object]] = dict(committed.refused)
         outcomes.update({entry_id: (index, at_ns) for entry_id, index in committed.indexes.items()})
-        self._published, self._epochs = committed.head, dict(self._sequencer.epochs)
+        self._published = committed.head
+        if self._sequencer is not None:
+            self._epochs = dict(self._sequencer.epochs)
+        self._tell(outcomes)
+
+    def _tell(self, outcomes: Mapping[bytes, tuple[int, int] | Mapping[str, object] | None]) -> None:
+        """Remembers these outcomes and wakes who waits for them; None: not known yet."""
+        known = {entry_id: outcome for entry_id, outcome in outcomes.items() if outcome is not None}
         with self._lock:
-            self._outcomes.update(outcomes)
+            self._outcomes.update(known)
             while len(self._outcomes) > _REMEMBERED:
                 self._outcomes.popitem(last=False)
-            slots = [(self._slots.pop(entry_id, None), outcome) for entry_id, outcome in outcomes.items()]
+            slots = [(self._slots.pop(entry_id, None), outcome) for entry_id, outcome in known.items()]
         for slot, outcome in slots:
             if slot is not None:
                 slot.outcome = outcome
                 slot.ready.set()
+
+    def _call(self) -> None:
+        """Wakes the sequencer, in whatever process it is."""
+        self._wake.set()
+        if self._sequencer is None:
+            self._store.call()
 
     def _stop(self, cause: str) -> None:
         with self._lock:
@@ -273,10 +311,13 @@ class AuditLog:
         if known is None:
             self._forget([entry_id])
             raise Invalid("audit_entry_unknown", entry=entry_id.hex())
-        if known.refused is not None:
+        return self._outcome(known)
+
+    def _outcome(self, known: Known | None) -> tuple[int, int] | Mapping[str, object] | None:
+        if known is not None and known.refused is not None:
             facts: Mapping[str, object] = json.loads(known.refused)
             return facts
-        if known.index is None or known.committed_ns is None or known.index >= self._published.size:
+        if known is None or known.index is None or known.committed_ns is None or known.index >= self._published.size:
             return None
         return known.index, known.committed_ns
 

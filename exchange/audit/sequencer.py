@@ -154,6 +154,20 @@ def first_head(origin: str, key: Signer, now_ns: int) -> Head:
     return Head(origin, 0, root, sign_checkpoint(Checkpoint(origin, 0, root), key), now_ns)
 
 
+def published_head(store: AuditStore, key: Signer) -> Head:
+    """What the log's sequencer has published, seen by whoever is not the sequencer; the time is its last commit's.
+
+    Raises:
+        Unavailable: `audit_missing`, also while the first checkpoint of a log is not published yet.
+        Tampered: `audit_note_invalid`.
+    """
+    note, head = store.published(), store.head()
+    if head is None or note is None:
+        raise Unavailable("audit_missing")
+    shown = open_checkpoint(note, vkey(head.origin, key.public))
+    return Head(head.origin, shown.size, shown.root, note, head.committed_ns)
+
+
 def _apply(store: AuditStore, head: Head) -> None:
     """Steps 4 and 5, the same for a commit and for recovery: the committed head's staged bundle becomes the log."""
     name = staging.name_of(head.size, head.root)

@@ -26,7 +26,9 @@ _CONNECT: Final = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
-_DURABLE: Final = "SELECT current_setting('fsync'), current_setting('full_page_writes'), current_setting('server_encoding')"
+_DURABLE: Final = (
+    "SELECT current_setting('fsync'), current_setting('full_page_writes'), current_setting('server_encoding')"
+)
 # SQLSTATE classes of "not now": no connection, wrong state, no entry, conflict, resources, limits, not ready, stopped,
 # system. Any other from a statement of ours means that the tables are not what was made.
 _PASSING: Final = frozenset({"08", "25", "28", "3D", "40", "53", "54", "55", "57", "58"})

@@ -71,7 +71,7 @@ class PostgresStateStore:
             if _rows(connection, "SELECT to_regclass('state_format')")[0][0] is None:
                 for statement in _TABLES.split(";"):
                     connection.exec_driver_sql(statement)
-                connection.exec_driver_sql(f"INSERT INTO state_format VALUES ({_FORMAT})")
+                connection.exec_driver_sql("INSERT INTO state_format VALUES (%s)", (_FORMAT,))
             found = [row[0] for row in _rows(connection, "SELECT number FROM state_format")]
         if found != [_FORMAT]:
             raise Invalid("state_format", where=self._place, found=found[0] if found else "-", needed=_FORMAT)

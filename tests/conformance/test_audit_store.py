@@ -8,9 +8,11 @@ import pytest
 from sqlalchemy import Engine
 
 from exchange.audit.embedded import EmbeddedAuditStore
+from exchange.audit.postgresql import PostgresAuditStore
 from exchange.audit.store import AuditStore, Change, Head, Row
 from exchange.control.database import open_engine
 from exchange.errors import Invalid, Tampered, Unavailable
+from exchange.log.server import is_server
 from exchange.signing.merkle import leaf_hash
 from tests.audit.building import engine_at
 
@@ -30,16 +32,19 @@ def _nothing(**what: object) -> Change:
     return Change(**{"taken": (), "refused": (), "epochs": {}, "schemas": {}, **what})  # type: ignore[arg-type]  # a short way to say it
 
 
-@pytest.fixture(name="engine")
-def _engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = engine_at(tmp_path)
+@pytest.fixture(params=["embedded", "postgres"], name="engine")
+def _engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    server = request.param == "postgres"
+    engine = open_engine(request.getfixturevalue("postgres")) if server else engine_at(tmp_path)
     yield engine
     engine.dispose()
 
 
-@pytest.fixture(params=["embedded"], name="again")
+@pytest.fixture(name="again")
 def _again(tmp_path: Path, engine: Engine) -> Open:
     """Opens the store anew, on what the former one left."""
+    if is_server(engine):
+        return lambda: PostgresAuditStore(engine)
     return lambda: EmbeddedAuditStore(tmp_path / "audit", engine)
 
 
@@ -58,10 +63,13 @@ def test_a_log_is_begun_once(store: AuditStore, again: Open) -> None:
     assert again().head() == HEAD
 
 
-def test_a_folder_in_use_is_no_place_for_a_log(again: Open, tmp_path: Path) -> None:
+def test_a_folder_in_use_is_no_place_for_a_log(again: Open, engine: Engine, tmp_path: Path) -> None:
     """Nothing is begun over files of another log."""
-    (tmp_path / "audit").mkdir()
-    (tmp_path / "audit" / "checkpoint").write_bytes(b"x")
+    if is_server(engine):
+        again().publish(b"x")
+    else:
+        (tmp_path / "audit").mkdir()
+        (tmp_path / "audit" / "checkpoint").write_bytes(b"x")
     assert again().head() is None
     with pytest.raises(Invalid, match="audit_exists"):
         again().begin(HEAD)
