@@ -112,5 +112,5 @@ def pytest_testnodedown(node: Any) -> None:
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test sees none of the settings of the person who runs it."""
     for name in list(os.environ):
-        if name.startswith("EXCHANGE_") and name not in {"EXCHANGE_TEST_OPA", "EXCHANGE_TEST_POSTGRES"}:
+        if name.startswith("EXCHANGE_") and not name.startswith("EXCHANGE_TEST_"):
             monkeypatch.delenv(name)

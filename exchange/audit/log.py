@@ -5,7 +5,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -64,8 +64,17 @@ class AuditLog:
     def __init__(self, store: AuditStore, key: Signer, now_ns: Callable[[], int]) -> None:
         self._store, self._key, self._now_ns = store, key, now_ns
         self._sequencer: Sequencer | None = None
-        with _disk_faults():
-            self._published, self._epochs = self._looked()
+        self._published: Head
+        self._epochs: Mapping[str, int]
+        try:
+            with _disk_faults():
+                if store.lead():
+                    self._lead()
+                else:
+                    self._published, self._epochs = published_head(store, key), store.epochs()
+        except ExchangeError:
+            store.close()
+            raise
         self._schemas = {kind_of(kind).prefix: kind_of(kind).parsed for kind in KINDS}
         self._stopped: str | None = None
         self._lock = threading.Lock()
@@ -226,7 +235,7 @@ class AuditLog:
         cause = "a fault in the sequencer"
         try:
             while self._stopped is None:
-                committed = self._sequencer.commit() if self._sequencer is not None else self._follow()
+                committed = self._step()
                 if committed is None:
                     self._wake.wait(_POLL_S)
                     self._wake.clear()
@@ -240,33 +249,46 @@ class AuditLog:
             self._stop(cause)
             self._store.close()  # with the sequencer's place: another process may take it
 
-    def _looked(self) -> tuple[Head, Mapping[str, int]]:
-        """The published head and the epochs: as the sequencer when its place is free, else as another one left them."""
-        if self._store.lead():
-            self._sequencer = Sequencer(self._store, self._key, self._now_ns)
-            return self._sequencer.head, dict(self._sequencer.epochs)
-        head = published_head(self._store, self._key)
-        return head, self._store.epochs()
+    def _step(self) -> Committed | None:
+        """One commit; or one look at what another process has committed, or at its place. None: nothing to do now."""
+        if self._sequencer is not None:
+            return self._sequencer.commit()
+        leads = False
+        with suppress(Unavailable):  # nothing is signed here, so whoever follows may just look again
+            leads = self._store.lead()
+            if not leads:
+                self._see()
+        if leads:
+            self._lead()
+        self._tell_settled()
+        return None
 
-    def _follow(self) -> None:
-        """One look at what another process has published, or at its place; who waits here is told."""
-        try:
-            self._published, self._epochs = self._looked()
-            with self._lock:
-                waiting = list(self._slots)
+    def _lead(self) -> None:
+        """Becomes the sequencer, from storage alone, as at every opening."""
+        self._sequencer = Sequencer(self._store, self._key, self._now_ns)
+        self._published, self._epochs = self._sequencer.head, dict(self._sequencer.epochs)
+
+    def _see(self) -> None:
+        """Sees what the sequencer in another process has published."""
+        head = published_head(self._store, self._key)
+        if head.size < self._published.size:
+            raise Tampered("audit_log_damaged", where="checkpoint", detail="the published log went back")
+        if head.size > self._published.size:
+            self._epochs = self._store.epochs()
+        self._published = head
+
+    def _tell_settled(self) -> None:
+        """Tells those who wait here what became of their entries in another process."""
+        with self._lock:
+            waiting = list(self._slots)
+        with suppress(Unavailable):
             self._tell({entry_id: self._outcome(self._store.known(entry_id)) for entry_id in waiting})
-        except Unavailable:
-            # Nothing is signed here: whoever follows may look again. Not so in the first look of a new sequencer.
-            if self._sequencer is not None:
-                raise
 
     def _resolve(self, committed: Committed) -> None:
         at_ns = committed.head.committed_ns
         outcomes: dict[bytes, tuple[int, int] | Mapping[str, object]] = dict(committed.refused)
         outcomes.update({entry_id: (index, at_ns) for entry_id, index in committed.indexes.items()})
-        self._published = committed.head
-        if self._sequencer is not None:
-            self._epochs = dict(self._sequencer.epochs)
+        self._published, self._epochs = committed.head, committed.epochs
         self._tell(outcomes)
 
     def _tell(self, outcomes: Mapping[bytes, tuple[int, int] | Mapping[str, object] | None]) -> None:

@@ -180,8 +180,9 @@ class PostgresAuditStore(LogRows):
         while not self._closed.is_set():
             try:
                 with self._engine.connect() as connection:
-                    connection.detach()
-                    self._hear(connection.connection.driver_connection, wake)
+                    driver = connection.connection.driver_connection
+                    connection.detach()  # what it is set to here must not come back to the pool
+                    self._hear(driver, wake)
             except (SQLAlchemyError, psycopg.Error, OSError):
                 self._closed.wait(_AGAIN_S)
 

@@ -25,11 +25,12 @@ _CLOCK_PATIENCE: Final = 50  # milliseconds: a coarse clock may give the same ti
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What a commit decided: index by entry id, and the refused with the facts of their refusal."""
+    """What a commit decided: index by entry id, the refused with the facts of their refusal, the epochs after it."""
 
     indexes: Mapping[bytes, int]
     refused: Mapping[bytes, Mapping[str, object]]
     head: Head
+    epochs: Mapping[str, int]
 
 
 @dataclass(slots=True)
@@ -84,7 +85,7 @@ class Sequencer:
             self._write(draft)
         else:
             self._store.refuse(draft.refused)
-        return Committed(draft.indexes, draft.refusals, self.head)
+        return Committed(draft.indexes, draft.refusals, self.head, dict(self._epochs))
 
     def _draft(self, rows: Sequence[Row]) -> _Draft:
         """Step 1: which rows are taken, in their order; a release behind an entry before it is refused."""

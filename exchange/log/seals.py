@@ -56,7 +56,7 @@ class SealStore:
         sequences = b"".join(sequence.to_bytes(8, "big") for sequence in sealed.sequences)
         row = {**seal, **rest, "sequences": sequences, "leaves": b"".join(sealed.leaves)}
         with self._transaction() as connection:
-            new_only(connection, SEALS, [row])
+            new_only(connection, SEALS, row)
 
     def get(self, seal_id: str) -> Sealed:
         """The seal with its leaves, verified.
@@ -105,7 +105,7 @@ class CommitMarks:
         if known is not None or lo != 0:
             return False
         row = {"topic": topic, "partition": partition, "hi": hi, "entry": entry}
-        return new_only(connection, COMMITTED, [row]) == 1  # on a server another may begin it at this moment
+        return new_only(connection, COMMITTED, row)  # on a server another may begin it at this moment
 
 
 def _at(topic: str, partition: int) -> Any:  # noqa: ANN401 - SQLAlchemy's condition, by its own type too long to read

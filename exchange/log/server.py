@@ -3,7 +3,7 @@
 The control database, the state and the audit log's rows stand on it where a site's settings say `postgresql://…`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, Insert, Table, create_engine, event, make_url
@@ -85,7 +85,7 @@ def check_durable(fsync: str, full_page_writes: str, encoding: str) -> None:
     found = {"fsync": fsync, "full_page_writes": full_page_writes, "server_encoding": encoding}
     for name, needed in (("fsync", "on"), ("full_page_writes", "on"), ("server_encoding", "UTF8")):
         if found[name] != needed:
-            raise Invalid("postgresql_not_durable", where=name, found=found[name], needed=needed)
+            raise Invalid("postgresql_not_durable", name=name, found=found[name], needed=needed)
 
 
 def is_server(engine: Engine) -> bool:
@@ -115,13 +115,9 @@ def server_fault(error: SQLAlchemyError) -> tuple[bool, str]:
     return passing, f"{state} {name}"
 
 
-def new_only(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> int:
-    """Inserts the rows whose key is not taken, whoever takes it at the same moment; how many there were."""
+def new_only(connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:
+    """Inserts the row unless its key is taken, be it by another transaction at the same moment; whether it did."""
     from sqlalchemy.dialects import postgresql, sqlite
 
-    made: Insert = (
-        postgresql.insert(table).on_conflict_do_nothing()
-        if connection.dialect.name == SCHEME
-        else sqlite.insert(table).on_conflict_do_nothing()
-    )
-    return connection.execute(made, rows).rowcount
+    made: Insert = (postgresql if connection.dialect.name == SCHEME else sqlite).insert(table).on_conflict_do_nothing()
+    return connection.execute(made, row, execution_options={"preserve_rowcount": True}).rowcount == 1
