@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -176,6 +177,36 @@ def pytest_unconfigure() -> None:
 def postgres_template(postgres_server: Server) -> str:
     """The name of the migrated database that each test's is copied from."""
     return postgres_server.template()
+
+
+@dataclass(frozen=True)
+class OwnServer(Server):
+    """A local server that one test may kill."""
+
+    home: Path
+
+    def kill(self) -> None:
+        """SIGKILL of the server's first process; the others end when they notice."""
+        os.kill(int((self.home / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+
+    def start(self) -> None:
+        """Starts it again: it recovers what it had acknowledged."""
+        local_server(self.home)
+
+    def end(self) -> None:
+        """Stops it and removes all it had."""
+        environment = {**os.environ, "EXCHANGE_POSTGRES_HOME": str(self.home)}
+        subprocess.run([SCRIPT, "stop"], env=environment, check=True, capture_output=True, timeout=60)
+        shutil.rmtree(self.home)
+
+
+@pytest.fixture(scope="module")
+def own_postgres() -> Iterator[OwnServer]:
+    """A server of this module's own, with fsync; always the local one."""
+    home = Path(tempfile.gettempdir()) / f"ex-pg-own-{os.getpid()}"
+    server = OwnServer(local_server(home).url, home)
+    yield server
+    server.end()
 
 
 @pytest.fixture

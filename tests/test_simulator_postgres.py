@@ -1,14 +1,16 @@
 """The whole small exchange with control plane, state and audit log on PostgreSQL: the same answers as on SQLite."""
 
-from collections.abc import Mapping
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import make_url
 
+from exchange.errors import Unavailable
 from tests import simulator
-from tests.simulator import AGREEMENT, AUDITOR, CHECKER, MEMBERS, PROVIDER, Site
+from tests.services_postgres import OwnServer
+from tests.simulator import AGREEMENT, AUDITOR, CHECKER, DATASET, MEMBERS, OTHERS, PERSONS, PROVIDER, Ran, Site, row
 
 pytestmark = pytest.mark.postgres
 
@@ -32,8 +34,12 @@ def _served(postgres: str, tmp_path: Path) -> Site:
     return simulator.build(tmp_path, **settings_for(postgres, tmp_path))
 
 
-def _released(site: Site) -> list[Mapping[str, Any]]:
-    return [body for _, kind, body in site.entries() if kind == "release"]
+def _verified(site: Site, folder: Path, *kept: Path) -> None:
+    """The log, exported, holds, and goes on from the checkpoints that were kept."""
+    assert site.run("audit", "export", str(folder)).code == 0
+    key = ["--key", str(site.root / "keys" / "audit.vkey")]
+    ran = site.run("audit", "verify", str(folder), *key, *(word for one in kept for word in ("--checkpoint", str(one))))
+    assert ran.code == 0, ran.stdout
 
 
 def test_the_same_answers_as_on_sqlite(made: Site, served: Site, tmp_path: Path) -> None:
@@ -51,7 +57,52 @@ def test_the_same_answers_as_on_sqlite(made: Site, served: Site, tmp_path: Path)
     assert answers[1][0] == 0
     assert len(answers[1][1]) == 2
     assert answers[1][3] == 1
+    _verified(served, tmp_path / "out")
     assert {file.name for file in served.data.iterdir()} & {"control.db", "state.db", "audit"} == set()
+
+
+def test_another_site_finds_the_database_taken(served: Site, tmp_path: Path) -> None:
+    """`init` on a database that holds an exchange makes neither tables nor folder; without the password it says so."""
+    lines = (served.root / "exchange.toml").read_text().splitlines()
+    own = [line for line in lines if line.startswith(("engines.", "postgresql."))]
+    words = [word for line in own for word in ("--set", line.replace(" = ", "=").replace('"', ""))]
+    assert served.run("init", str(tmp_path / "second"), *words).error_code == "audit_exists"
+    wrong = [word if "password" not in word else "postgresql.password=env:WRONG" for word in words]
+    ran = served.run("init", str(tmp_path / "second"), *wrong, more={"WRONG": "wrong"})
+    assert ran.error_code == "control_database_unavailable"
+    assert not (tmp_path / "second").exists()
+
+
+def test_a_server_killed_during_releases(own_postgres: OwnServer, tmp_path: Path) -> None:
+    """SIGKILL of the server under readers and a publisher: `Unavailable`, no more. After its restart all that was
+    published is readable, all that was released is in the log, and both go on.
+    """
+    (tmp_path / "it").mkdir()
+    with own_postgres.database(own_postgres.template()) as url:
+        site = simulator.build(tmp_path / "it", **settings_for(url, tmp_path))
+        kept = tmp_path / "kept"
+        assert site.run("audit", "checkpoint", "--out", str(kept), who=AUDITOR).code == 0
+        released, published = 0, 0
+        for round_ in range(2):
+            ended: list[Ran] = []
+            killer = threading.Timer(0.4 + round_, own_postgres.kill)
+            killer.start()
+            while not ended:
+                rows = [row(OTHERS[0], 100 + published)]
+                ran = [site.read(), site.publish(site.rows(rows, f"more-{round_}-{published}.csv"))]
+                ended = [one for one in ran if one.code]
+                released += not ended
+                published += not ended
+            killer.join()
+            assert {ran.code for ran in ended} == {Unavailable.exit_code}, [ran.stderr for ran in ended]
+            own_postgres.start()
+            assert site.read().code == 0
+        entries = site.entries()
+        assert sum(kind == "release" for _, kind, _ in entries) >= released
+        commits = [body for _, kind, body in entries if kind == "record_commit" and body["topic"] == DATASET]
+        assert sum(body["count"] for body in commits) >= len(PERSONS) + published
+        assert site.publish(site.rows([row(OTHERS[1], 7)], "last.csv")).code == 0
+        _verified(site, tmp_path / "out", kept)
 
 
 def _shape(rows: list[dict[str, Any]]) -> list[tuple[object, ...]]:

@@ -22,6 +22,7 @@ else
 fi
 data=$home/data
 sockets=/tmp/ex-pg-$(printf '%s' "$home" | cksum | cut -d' ' -f1)  # the path of a socket has 107 bytes at most
+options="-k $sockets -c listen_addresses= -c max_connections=200 -c fsync=on -c synchronous_commit=on"
 
 newest() { ls -d /usr/lib/postgresql/*/bin /usr/local/pgsql/bin /opt/homebrew/opt/postgresql*/bin 2>/dev/null | sort -V | tail -1; }
 
@@ -76,10 +77,13 @@ start() {
         else
             mkdir -p -m 700 "$sockets"
         fi
-        # A server that was killed leaves its name behind, which pg_ctl clears; a live one of this folder was seen above.
-        as "$bin/pg_ctl" -D "$data" -w -t "$limit" -l "$home/log" \
-            -o "-k $sockets -c listen_addresses= -c max_connections=200 -c fsync=on -c synchronous_commit=on" \
-            start >/dev/null || { as tail -5 "$home/log" >&2; fail "the server did not start within $limit s"; }
+        # A server that was killed leaves its name behind, which pg_ctl clears; its last processes need a moment to go.
+        tries=0
+        until as "$bin/pg_ctl" -D "$data" -w -t "$limit" -l "$home/log" -o "$options" start >/dev/null 2>&1; do
+            tries=$((tries + 1))
+            [ "$tries" -lt 10 ] || { as tail -5 "$home/log" >&2; fail "the server did not start; see $home/log"; }
+            sleep 0.5
+        done
     fi
     tries=0
     until answers; do

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _CHANNEL: Final = "exchange_audit"
 _LEAD: Final = "SELECT pg_try_advisory_lock(1163416401, hashtext(current_schema()))"  # 0x45585351, "EXSQ"
+_LEAVE: Final = "SELECT pg_advisory_unlock_all()"
 # Of the sequencer's session: the server notices within 4 s that a machine has vanished, and ends no idle session.
 _PLACE: Final = (
     "SET idle_session_timeout = 0",
@@ -149,8 +150,9 @@ class PostgresAuditStore(LogRows):
         """See `AuditStore.close`."""
         self._closed.set()
         if self._place is not None:
-            with suppress(SQLAlchemyError):
-                self._place.close()
+            with suppress(SQLAlchemyError), self._place as connection:
+                if not connection.invalidated:
+                    connection.exec_driver_sql(_LEAVE)  # at once: a server notices the end of a session only later
             self._place = None
         if self._listener is not None and self._listener is not threading.current_thread():
             self.call()  # so that it need not wait
@@ -180,9 +182,10 @@ class PostgresAuditStore(LogRows):
         while not self._closed.is_set():
             try:
                 with self._engine.connect() as connection:
-                    driver = connection.connection.driver_connection
-                    connection.detach()  # what it is set to here must not come back to the pool
-                    self._hear(driver, wake)
+                    try:
+                        self._hear(connection.connection.driver_connection, wake)
+                    finally:
+                        connection.invalidate()  # what it was set to must not come back to the pool
             except (SQLAlchemyError, psycopg.Error, OSError):
                 self._closed.wait(_AGAIN_S)
 

@@ -74,7 +74,7 @@ WORDS = {
     "audit entry": "0",
     "audit proof": "0",
 }
-NO_SITE = {"init", "view", "audit verify", "serve", "docs"}  # none of these needs a token
+NO_SITE = {"init", "view", "audit verify", "audit export", "serve", "docs"}  # none of these needs a token
 
 
 def done(ran: Ran) -> Any:
