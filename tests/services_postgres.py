@@ -191,13 +191,17 @@ class OwnServer(Server):
 
     def start(self) -> None:
         """Starts it again: it recovers what it had acknowledged."""
-        local_server(self.home)
+        self._run("start")
 
     def end(self) -> None:
         """Stops it and removes all it had."""
-        environment = {**os.environ, "EXCHANGE_POSTGRES_HOME": str(self.home)}
-        subprocess.run([SCRIPT, "stop"], env=environment, check=True, capture_output=True, timeout=60)
+        self._run("stop")
         shutil.rmtree(self.home)
+
+    def _run(self, word: str) -> None:
+        environment = {**os.environ, "EXCHANGE_POSTGRES_HOME": str(self.home)}
+        done = subprocess.run([SCRIPT, word], env=environment, check=False, capture_output=True, text=True, timeout=100)
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="module")

@@ -52,6 +52,20 @@ find_binaries() {
 running() { as "$bin/pg_ctl" -D "$data" status >/dev/null 2>&1; }
 answers() { as "$bin/pg_isready" -q -h "$sockets" -t 1; }
 
+# A killed server that nobody reaps (a container without an init) stays as a zombie, which PostgreSQL takes for a live
+# one. Its name may go when none of its other processes works in the folder any more.
+bury() {
+    pid=$(as head -n 1 "$data/postmaster.pid" 2>/dev/null) || return 0
+    [ "$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null | cut -c 1)" = Z ] || return 0
+    tries=0
+    while as sh -c 'for one in /proc/[0-9]*; do [ "$(readlink "$one/cwd")" = "$0" ] && exit 0; done; exit 1' "$data"; do
+        tries=$((tries + 1))
+        [ "$tries" -lt "$limit" ] || fail "processes of a killed server still work in $data"
+        sleep 1
+    done
+    as rm -f "$data/postmaster.pid"
+}
+
 make() {
     if [ "$(id -u)" = 0 ]; then
         getent passwd postgres >/dev/null || fail "there is no system user postgres to run as; root may not run PostgreSQL"
@@ -71,11 +85,13 @@ make() {
 
 start() {
     make
+    bury
     if ! running; then
         if [ "$(id -u)" = 0 ]; then
             install -d -o postgres -g postgres -m 700 "$sockets"
         else
             mkdir -p -m 700 "$sockets"
+            [ -O "$sockets" ] || fail "$sockets belongs to somebody else"
         fi
         # A server that was killed leaves its name behind, which pg_ctl clears; its last processes need a moment to go.
         tries=0
@@ -111,9 +127,11 @@ case ${1:-} in
     stop)
         exclusive
         find_binaries
+        bury
         if running; then
             as "$bin/pg_ctl" -D "$data" -m fast -w -t "$limit" stop >/dev/null || fail "the server did not stop within $limit s"
         fi
+        as rm -rf "$sockets"
         echo "PostgreSQL is stopped"
         ;;
     status)
