@@ -83,13 +83,15 @@ def test_a_reader_never_passes_over_a_late_commit(engine: Engine) -> None:
     early = threading.Thread(target=append, args=("early", _nothing))
     early.start()
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    with engine.connect() as connection:
-        while not connection.execute(text(waiting)).scalar():
-            connection.rollback()
-            assert early.is_alive()
-    assert list(store.read(0, 10)) == []
-    go.set()
-    while len(seen) < 2:
+    try:
+        with engine.connect() as connection:
+            while not connection.execute(text(waiting)).scalar():
+                connection.rollback()
+                assert early.is_alive()
+        assert list(store.read(0, 10)) == []
+    finally:
+        go.set()
+    while late.is_alive() or early.is_alive() or len(seen) < 2:
         seen += [event.position for event in store.read(seen[-1] if seen else 0, 10)]
     late.join()
     early.join()
