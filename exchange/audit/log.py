@@ -234,6 +234,8 @@ class AuditLog:
     def _run(self) -> None:
         cause = "a fault in the sequencer"
         try:
+            if self._sequencer is not None:
+                self._store.lead()  # the place that the opening took is this thread's from now on
             while self._stopped is None:
                 committed = self._step()
                 if committed is None:

@@ -7,7 +7,7 @@ process takes over, and nothing that the first one still tries can reach the log
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Engine
@@ -53,28 +53,29 @@ class PostgresAuditStore(LogRows):
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
         self._leading = False
+        self._sequencer = 0  # the thread that last asked to lead
         self._place: Connection | None = None
         self._closed = threading.Event()
         self._listener: threading.Thread | None = None
 
     def lead(self) -> bool:
         """See `AuditStore.lead`."""
-        if self._leading:
-            return True
-        with translated(self._engine):
-            connection = self._engine.connect()
-            try:
-                if not connection.exec_driver_sql(_LEAD).scalar():
-                    return False
+        self._sequencer = threading.get_ident()
+        if not self._leading:
+            with translated(self._engine):
+                self._take_place(self._engine.connect())
+        return self._leading
+
+    def _take_place(self, connection: Connection) -> None:
+        with ExitStack() as stack:
+            stack.callback(connection.close)
+            if connection.exec_driver_sql(_LEAD).scalar():
+                connection.detach()  # the lock lives as long as this connection, which goes to nobody else
                 for setting in _PLACE:
                     connection.exec_driver_sql(setting)
                 connection.commit()
-                connection.detach()  # the lock lives as long as this connection, which goes to nobody else
                 self._place, self._leading = connection, True
-            finally:
-                if self._place is None:
-                    connection.close()
-        return True
+                stack.pop_all()
 
     def listen(self, wake: Callable[[], None]) -> None:
         """See `AuditStore.listen`."""
@@ -86,9 +87,8 @@ class PostgresAuditStore(LogRows):
 
         In a transaction of its own: one that notifies waits at its commit for every other that does.
         """
-        with suppress(Unavailable, Tampered), self._reading() as connection:
+        with suppress(Unavailable, Tampered), self._transaction() as connection:
             connection.exec_driver_sql(f"NOTIFY {_CHANNEL}")
-            connection.commit()
 
     def begin(self, head: Head) -> None:
         """See `AuditStore.begin`."""
@@ -163,6 +163,11 @@ class PostgresAuditStore(LogRows):
         with self._reading() as connection:
             found: bytes | None = connection.exec_driver_sql(query, (key,)).scalar()
         return found
+
+    def _reading(self) -> AbstractContextManager[Connection]:
+        # The sequencer waits for no connection that a crowd of readers has taken: failing to get one would stop it.
+        own = self._leading and threading.get_ident() == self._sequencer
+        return self._at_place() if own else super()._reading()
 
     def _sequencing(self) -> AbstractContextManager[Connection]:
         return self._at_place() if self._leading else self._transaction()

@@ -164,8 +164,12 @@ class LogRows:
         with translated(self._engine), self._writing, self._engine.begin() as connection:
             yield connection
 
+    def _reading(self) -> AbstractContextManager[Connection]:
+        """A connection to read from, for the thread that asks."""
+        return self._connected()
+
     @contextmanager
-    def _reading(self) -> Iterator[Connection]:
+    def _connected(self) -> Iterator[Connection]:
         with translated(self._engine), self._engine.connect() as connection:
             yield connection
 

@@ -88,7 +88,7 @@ class AuditStore(Protocol):
 
     def lead(self) -> bool:
         """Takes the place of the log's one sequencer when it is free; whether this store has it, until `close` or
-        until its process dies.
+        until its process dies. The thread that asked last is the sequencer's.
         """
         ...
 

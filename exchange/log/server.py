@@ -53,7 +53,7 @@ def open_server(url: str, password: str = "") -> Engine:
             isolation_level="READ COMMITTED",
             connect_args={**_CONNECT, "options": " ".join(options)},
             pool_size=8,
-            max_overflow=72,  # more than a server has threads
+            max_overflow=24,  # a server takes 100 in all, if nobody told it otherwise
             pool_timeout=5.0,
             pool_pre_ping=True,  # a server that was restarted costs nobody an error
         )
