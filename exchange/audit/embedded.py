@@ -26,6 +26,10 @@ class EmbeddedAuditStore(LogRows):
         """See `AuditStore.lead`: whoever holds the site's folder is the only one."""
         return True
 
+    def resign(self) -> bool:
+        """See `AuditStore.resign`: after a failed fsync only a new process reads what the disk has."""
+        return False
+
     def listen(self, wake: Callable[[], None]) -> None:
         """See `AuditStore.listen`: there is no other process."""
 

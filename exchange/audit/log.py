@@ -57,8 +57,9 @@ class AuditLog:
     that one publishes, and takes its place when it is free (then it recovers, as at an opening).
 
     Opening recovers: it raises `Unavailable("audit_missing")` and `Tampered` as `Sequencer` does. After any fault of
-    the sequencer (disk, clock, a second sequencer) every call is `Unavailable("audit_stopped")` until the log is
-    opened anew: nothing is ever signed from memory again.
+    the sequencer (disk, clock, a second sequencer) nothing is ever signed from its memory again. On a server the place
+    is given up, and whoever takes it next, this process too, recovers first; else, and after `Tampered` everywhere,
+    every call is `Unavailable("audit_stopped")` until the log is opened anew.
     """
 
     def __init__(self, store: AuditStore, key: Signer, now_ns: Callable[[], int]) -> None:
@@ -76,7 +77,8 @@ class AuditLog:
             store.close()
             raise
         self._schemas = {kind_of(kind).prefix: kind_of(kind).parsed for kind in KINDS}
-        self._stopped: str | None = None
+        self._stopped: str | None = None  # for good
+        self._fault: str | None = None  # what keeps this process from seeing or making a checkpoint just now
         self._lock = threading.Lock()
         self._slots: dict[bytes, _Slot] = {}
         self._outcomes: OrderedDict[bytes, tuple[int, int] | Mapping[str, object]] = OrderedDict()
@@ -139,6 +141,8 @@ class AuditLog:
             outcome = slot.outcome
         if outcome is None:
             self._check_running()
+            if self._fault is not None:
+                raise Unavailable("audit_stopped", cause=self._fault)
             raise Unavailable("audit_unavailable", seconds=timeout_s)
         return self._receipt(outcome)
 
@@ -244,7 +248,7 @@ class AuditLog:
                 else:
                     self._resolve(committed)
         except ExchangeError as error:
-            cause = str(error.facts.get("cause", error))
+            cause = _cause(error)
         except OSError as error:
             cause = _disk_cause(error)
         finally:
@@ -253,17 +257,22 @@ class AuditLog:
 
     def _step(self) -> Committed | None:
         """One commit; or one look at what another process has committed, or at its place. None: nothing to do now."""
-        if self._sequencer is not None:
-            return self._sequencer.commit()
-        leads = False
-        with suppress(Unavailable):  # nothing is signed here, so whoever follows may just look again
-            leads = self._store.lead()
-            if not leads:
+        committed = None
+        try:
+            if self._sequencer is not None:
+                committed, self._fault = self._sequencer.commit(), None
+            elif self._store.lead():
+                self._lead()
+            else:
                 self._see()
-        if leads:
-            self._lead()
-        self._tell_settled()
-        return None
+                self._fault = None
+        except Unavailable as error:
+            self._sequencer, self._fault = None, _cause(error)
+            if not self._store.resign():
+                raise
+        if committed is None:
+            self._tell_settled()  # in another process, or by the sequencer that was here before
+        return committed
 
     def _lead(self) -> None:
         """Becomes the sequencer, from storage alone, as at every opening."""
@@ -375,6 +384,10 @@ class AuditLog:
             prefix, parsed = parse_schema(self.entry(index)[1]["text"])
             self._schemas[prefix] = parsed
         return decode(leaf, self._schemas)
+
+
+def _cause(error: ExchangeError) -> str:
+    return str(error.facts.get("cause", error))
 
 
 def _disk_cause(error: OSError) -> str:

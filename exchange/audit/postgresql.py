@@ -52,7 +52,7 @@ class PostgresAuditStore(LogRows):
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
-        self._leading = False
+        self._fenced = False  # from the first time it led on
         self._sequencer = 0  # the thread that last asked to lead
         self._place: Connection | None = None
         self._closed = threading.Event()
@@ -61,10 +61,10 @@ class PostgresAuditStore(LogRows):
     def lead(self) -> bool:
         """See `AuditStore.lead`."""
         self._sequencer = threading.get_ident()
-        if not self._leading:
+        if self._place is None and not self._closed.is_set():
             with translated(self._engine):
                 self._take_place(self._engine.connect())
-        return self._leading
+        return self._place is not None
 
     def _take_place(self, connection: Connection) -> None:
         with ExitStack() as stack:
@@ -74,8 +74,17 @@ class PostgresAuditStore(LogRows):
                 for setting in _PLACE:
                     connection.exec_driver_sql(setting)
                 connection.commit()
-                self._place, self._leading = connection, True
+                self._place, self._fenced = connection, True
                 stack.pop_all()
+
+    def resign(self) -> bool:
+        """See `AuditStore.resign`."""
+        if self._place is not None:
+            with suppress(SQLAlchemyError), self._place as connection:
+                if not connection.invalidated:
+                    connection.exec_driver_sql(_LEAVE)  # at once: a server notices the end of a session only later
+            self._place = None
+        return not self._closed.is_set()
 
     def listen(self, wake: Callable[[], None]) -> None:
         """See `AuditStore.listen`."""
@@ -149,11 +158,7 @@ class PostgresAuditStore(LogRows):
     def close(self) -> None:
         """See `AuditStore.close`."""
         self._closed.set()
-        if self._place is not None:
-            with suppress(SQLAlchemyError), self._place as connection:
-                if not connection.invalidated:
-                    connection.exec_driver_sql(_LEAVE)  # at once: a server notices the end of a session only later
-            self._place = None
+        self.resign()
         if self._listener is not None and self._listener is not threading.current_thread():
             self.call()  # so that it need not wait
             self._listener.join()
@@ -166,11 +171,11 @@ class PostgresAuditStore(LogRows):
 
     def _reading(self) -> AbstractContextManager[Connection]:
         # The sequencer waits for no connection that a crowd of readers has taken: failing to get one would stop it.
-        own = self._leading and threading.get_ident() == self._sequencer
+        own = self._place is not None and threading.get_ident() == self._sequencer
         return self._at_place() if own else super()._reading()
 
     def _sequencing(self) -> AbstractContextManager[Connection]:
-        return self._at_place() if self._leading else self._transaction()
+        return self._at_place() if self._fenced else self._transaction()
 
     @contextmanager
     def _at_place(self) -> Iterator[Connection]:

@@ -92,6 +92,10 @@ class AuditStore(Protocol):
         """
         ...
 
+    def resign(self) -> bool:
+        """Gives the place up after a fault; whether this process may ask for it again and recover, else it stops."""
+        ...
+
     def listen(self, wake: Callable[[], None]) -> None:
         """From now on calls `wake` on another thread when another process has called or published. It is a hint, which
         may be lost: look now and then all the same.
