@@ -204,9 +204,9 @@ class OwnServer(Server):
         assert done.returncode == 0, done.stderr
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def own_postgres() -> Iterator[OwnServer]:
-    """A server of this module's own, with fsync; always the local one."""
+    """A server of this process's own, with fsync; always the local one."""
     home = Path(tempfile.gettempdir()) / f"ex-pg-own-{os.getpid()}"
     server = OwnServer(local_server(home).url, home)
     yield server

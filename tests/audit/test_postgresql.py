@@ -6,7 +6,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from exchange.audit.verify import verify
 from exchange.control.database import open_engine
 from exchange.errors import Refused, Tampered, Unavailable
 from tests.audit.building import KEY, ORIGIN, VKEY, clock, control, release
-from tests.services_postgres import ROOT, Server
+from tests.services_postgres import ROOT, OwnServer, Server
 
 pytestmark = pytest.mark.postgres
 
@@ -290,3 +290,42 @@ def test_a_server_that_is_restarted_while_nobody_works(opened: Open, engine: Eng
     logs[1].append(control(1))
     _cut(postgres_server, engine)
     assert [log.append(control(number)).index for number, log in enumerate(logs, 2)] == [3, 4]
+
+
+def test_a_log_outlives_its_server(own_postgres: OwnServer, tmp_path: Path) -> None:
+    """SIGKILL of the server under a sequencer and a follower that append: `Unavailable`, then both go on, unopened.
+    What was acknowledged before is there.
+    """
+    with own_postgres.database(own_postgres.template()) as url:
+        engine = open_engine(url)
+        create(PostgresAuditStore(engine), ORIGIN, KEY, clock())
+        logs = [AuditLog(PostgresAuditStore(engine), KEY, time.time_ns) for _ in range(2)]
+        kept = logs[0].checkpoint()
+        found: dict[int, int] = {}
+
+        def append(log: AuditLog, first: int) -> None:
+            with suppress(Unavailable):
+                for number in range(first, first + 10_000):
+                    found[number] = log.append(control(number), timeout_s=1.0).index
+
+        threads = [threading.Thread(target=append, args=(log, 10_000 * at)) for at, log in enumerate(logs, 1)]
+        for thread in threads:
+            thread.start()
+        while len(found) < 50:
+            time.sleep(0.01)
+        own_postgres.kill()
+        for thread in threads:
+            thread.join()
+        own_postgres.start()
+        until = time.monotonic() + 60
+        for number, log in enumerate(logs, 1):
+            while number not in found and time.monotonic() < until:
+                with suppress(Unavailable):
+                    found[number] = log.append(control(number)).index
+        logs[1].settle()
+        assert all(logs[1].entry(index)[1]["version"] == number for number, index in found.items())
+        assert found.keys() >= {1, 2}
+        for log in logs:
+            log.close()
+        _verified(engine, tmp_path / "out", kept)
+        engine.dispose()
