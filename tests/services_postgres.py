@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import pytest
 
@@ -96,7 +96,7 @@ def _locked(name: str) -> Iterator[None]:
         yield
 
 
-def missing(why: str) -> None:
+def missing(why: str) -> NoReturn:
     """Skips by name, or fails where it is required."""
     if "postgres" in os.environ.get("REQUIRE", "").split(","):
         pytest.fail(f"REQUIRE lists postgres, but there is no PostgreSQL: {why}")
@@ -104,10 +104,20 @@ def missing(why: str) -> None:
 
 
 def local_server(home: Path | None = None) -> Server:
-    """The server of `deploy/local/postgres.sh`, started when it does not run; in `home` one of its own."""
-    environment = {**os.environ, **({"EXCHANGE_POSTGRES_HOME": str(home)} if home else {})}
+    """The server of `deploy/local/postgres.sh`, started when it does not run; in `home` one of its own.
+
+    A PostgreSQL that is not there is installed only where it is required.
+    """
+    required = "postgres" in os.environ.get("REQUIRE", "").split(",")
+    own = {"EXCHANGE_POSTGRES_HOME": str(home)} if home else {}
+    environment = {**os.environ, "EXCHANGE_POSTGRES_INSTALL": "yes" if required else "no", **own}
     for word in ("start", "url"):
-        done = subprocess.run([SCRIPT, word], capture_output=True, text=True, env=environment, check=False, timeout=120)
+        try:
+            done = subprocess.run(
+                [SCRIPT, word], capture_output=True, text=True, env=environment, check=False, timeout=110
+            )
+        except subprocess.TimeoutExpired:
+            missing(f"{SCRIPT.name} {word} did not end")
         if done.returncode:
             missing(done.stderr.strip())
     return Server(done.stdout.strip())

@@ -251,7 +251,7 @@ def build(folder: Path, **engines: str) -> Site:
     from exchange.wiring import standing
 
     site = Site(folder)
-    _founded(site, [word for name, value in engines.items() for word in ("--set", f"{name.replace('_', '.')}={value}")])
+    _founded(site, set_words(engines))
     contract = site.root / "schemas" / "ny.renshe" / DATASET
     shutil.copytree(standing("schemas") / "ny.renshe" / DATASET, contract)
     _must(site.run("dataset", "submit", str(contract), who=PROVIDER))
@@ -265,6 +265,11 @@ def build(folder: Path, **engines: str) -> Site:
     _must(site.run("agreement", "approve", AGREEMENT, who=AUTHORITY))
     _must(site.run("case", "open", CASE, "--title", "synthetic", who=CHECKER, stdin="\n".join(MEMBERS)))
     return site
+
+
+def set_words(settings: Mapping[str, str]) -> list[str]:
+    """`--set NAME=VALUE` for each setting, its name with `_` for the dot."""
+    return [word for name, value in settings.items() for word in ("--set", f"{name.replace('_', '.', 1)}={value}")]
 
 
 def _founded(site: Site, settings: Sequence[str]) -> None:

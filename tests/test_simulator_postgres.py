@@ -10,7 +10,7 @@ from sqlalchemy import make_url
 from exchange.errors import Unavailable
 from tests import simulator
 from tests.services_postgres import OwnServer
-from tests.simulator import AGREEMENT, AUDITOR, CHECKER, DATASET, MEMBERS, OTHERS, PERSONS, PROVIDER, Ran, Site, row
+from tests.simulator import AGREEMENT, AUDITOR, CHECKER, DATASET, MEMBERS, OTHERS, PERSONS, PROVIDER, Site, row
 
 pytestmark = pytest.mark.postgres
 
@@ -61,16 +61,15 @@ def test_the_same_answers_as_on_sqlite(made: Site, served: Site, tmp_path: Path)
     assert {file.name for file in served.data.iterdir()} & {"control.db", "state.db", "audit"} == set()
 
 
-def test_another_site_finds_the_database_taken(served: Site, tmp_path: Path) -> None:
-    """`init` on a database that holds an exchange makes neither tables nor folder; without the password it says so."""
-    lines = (served.root / "exchange.toml").read_text().splitlines()
-    own = [line for line in lines if line.startswith(("engines.", "postgresql."))]
-    words = [word for line in own for word in ("--set", line.replace(" = ", "=").replace('"', ""))]
-    assert served.run("init", str(tmp_path / "second"), *words).error_code == "audit_exists"
-    wrong = [word if "password" not in word else "postgresql.password=env:WRONG" for word in words]
-    ran = served.run("init", str(tmp_path / "second"), *wrong, more={"WRONG": "wrong"})
-    assert ran.error_code == "control_database_unavailable"
-    assert not (tmp_path / "second").exists()
+def test_a_database_holds_one_exchange(postgres: str, tmp_path: Path) -> None:
+    """`init` on one that has an exchange, or without its password, says so and makes no folder."""
+    given = settings_for(postgres, tmp_path)
+    wrong = {**given, "postgresql_password": "env:WRONG"}
+    for settings, code in ((given, ""), (given, "audit_exists"), (wrong, "control_database_unavailable")):
+        folder = tmp_path / f"site{code}"
+        ran = Site(tmp_path).run("init", str(folder), *simulator.set_words(settings), more={"WRONG": "wrong"})
+        assert ran.error_code == code
+        assert folder.exists() is not bool(code)
 
 
 def test_a_server_killed_during_releases(own_postgres: OwnServer, tmp_path: Path) -> None:
@@ -83,20 +82,19 @@ def test_a_server_killed_during_releases(own_postgres: OwnServer, tmp_path: Path
         kept = tmp_path / "kept"
         assert site.run("audit", "checkpoint", "--out", str(kept), who=AUDITOR).code == 0
         released, published = 0, 0
-        for round_ in range(2):
-            ended: list[Ran] = []
-            killer = threading.Timer(0.4 + round_, own_postgres.kill)
-            killer.start()
-            while not ended:
-                rows = [row(OTHERS[0], 100 + published)]
-                ran = [site.read(), site.publish(site.rows(rows, f"more-{round_}-{published}.csv"))]
-                ended = [one for one in ran if one.code]
-                released += not ended
-                published += not ended
-            killer.join()
-            assert {ran.code for ran in ended} == {Unavailable.exit_code}, [ran.stderr for ran in ended]
-            own_postgres.start()
-            assert site.read().code == 0
+        killer = threading.Timer(1.0, own_postgres.kill)
+        killer.start()
+        while True:
+            ran = [site.read(), site.publish(site.rows([row(OTHERS[0], 100 + published)], f"more-{published}.csv"))]
+            ended = [one for one in ran if one.code]
+            released += not ran[0].code
+            published += not ran[1].code
+            if ended:
+                break
+        killer.join()
+        assert {one.code for one in ended} == {Unavailable.exit_code}, [one.stderr for one in ended]
+        own_postgres.start()
+        assert site.read().code == 0
         entries = site.entries()
         assert sum(kind == "release" for _, kind, _ in entries) >= released
         commits = [body for _, kind, body in entries if kind == "record_commit" and body["topic"] == DATASET]

@@ -5,7 +5,10 @@
 # that it runs as can reach them: as root that is the system user postgres, else yourself. `url` prints the address with
 # the password; do not paste it into a file. Running a command again does nothing new.
 #
-# EXCHANGE_POSTGRES_HOME   its folder, instead of one that belongs to this clone
+# As root it installs the system's package where none is found.
+#
+# EXCHANGE_POSTGRES_HOME          its folder, instead of one that belongs to this clone
+# EXCHANGE_POSTGRES_INSTALL=no    installs nothing
 set -eu
 root=$(cd -- "$(dirname -- "$0")/../.." && pwd)
 mark=$(printf '%s' "$root" | cksum | cut -d' ' -f1)
@@ -31,7 +34,7 @@ find_binaries() {
     if [ -z "$bin" ] && command -v pg_ctl >/dev/null; then
         bin=$(dirname -- "$(command -v pg_ctl)")
     fi
-    if [ -z "$bin" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    if [ -z "$bin" ] && [ "$(id -u)" = 0 ] && [ "${EXCHANGE_POSTGRES_INSTALL:-yes}" != no ] && command -v apt-get >/dev/null; then
         echo "postgres.sh: installing the system's package postgresql" >&2
         { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql; } \
             >&2 || fail "the package postgresql could not be installed"
@@ -95,7 +98,7 @@ start() {
         fi
         # A server that was killed leaves its name behind, which pg_ctl clears; its last processes need a moment to go.
         tries=0
-        until as "$bin/pg_ctl" -D "$data" -w -t "$limit" -l "$home/log" -o "$options" start >/dev/null 2>&1; do
+        until as "$bin/pg_ctl" -D "$data" -w -t "$limit" -l "$home/log" -o "$options" start </dev/null >/dev/null 2>&1; do
             tries=$((tries + 1))
             [ "$tries" -lt 10 ] || { as tail -5 "$home/log" >&2; fail "the server did not start; see $home/log"; }
             sleep 0.5

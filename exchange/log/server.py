@@ -109,8 +109,8 @@ def server_fault(error: SQLAlchemyError) -> tuple[bool, str]:
     state = getattr(error.orig, "sqlstate", None)
     name = type(error.orig).__name__
     if state is None:
-        told = str(error.orig).strip().splitlines() if error.statement is None else []
-        return isinstance(error, OperationalError | InterfaceError), told[-1][:300] if told else name
+        told = " ".join(str(error.orig).split())[:300] if error.statement is None else ""
+        return isinstance(error, OperationalError | InterfaceError), told or name
     passing = state == _NOT_ALLOWED or (state[:2] in _PASSING and state not in _FILE_MISSING)
     return passing, f"{state} {name}"
 

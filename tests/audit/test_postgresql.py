@@ -18,6 +18,8 @@ from exchange.audit.log import AuditLog, create
 from exchange.audit.postgresql import PostgresAuditStore
 from exchange.audit.verify import verify
 from exchange.control.database import open_engine
+from exchange.control.events import NewEvent
+from exchange.control.store import SqlEventStore
 from exchange.errors import Refused, Tampered, Unavailable
 from tests.audit.building import KEY, ORIGIN, VKEY, clock, control, release
 from tests.services_postgres import ROOT, OwnServer, Server
@@ -292,9 +294,14 @@ def test_a_server_that_is_restarted_while_nobody_works(opened: Open, engine: Eng
     assert [log.append(control(number)).index for number, log in enumerate(logs, 2)] == [3, 4]
 
 
+def _happen(store: SqlEventStore, version: int) -> None:
+    event = NewEvent("it", "thing.done/1", {})
+    store.append({"it": version}, [event], {}, actor="a", time_ns=1, alongside=lambda *_: None)
+
+
 def test_a_log_outlives_its_server(own_postgres: OwnServer, tmp_path: Path) -> None:
-    """SIGKILL of the server under a sequencer and a follower that append: `Unavailable`, then both go on, unopened.
-    What was acknowledged before is there.
+    """SIGKILL of the server under a sequencer and a follower that append, and an event store: `Unavailable`, and when
+    it is there again all go on, unopened. What was acknowledged before is there.
     """
     with own_postgres.database(own_postgres.template()) as url:
         engine = open_engine(url)
@@ -313,10 +320,17 @@ def test_a_log_outlives_its_server(own_postgres: OwnServer, tmp_path: Path) -> N
             thread.start()
         while len(found) < 50:
             time.sleep(0.01)
+        store = SqlEventStore(engine)
+        _happen(store, 0)
         own_postgres.kill()
         for thread in threads:
             thread.join()
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="control_database_unavailable"):
+                _happen(store, 1)
         own_postgres.start()
+        _happen(store, 1)
+        assert len(store.read(0, 9)) == 2
         until = time.monotonic() + 60
         for number, log in enumerate(logs, 1):
             while number not in found and time.monotonic() < until:

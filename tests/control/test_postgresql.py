@@ -20,7 +20,7 @@ from exchange.publish import transactions
 from exchange.signing.keys import SigningKey, new_signing_key
 from exchange.signing.seals import seal
 from tests.control.failing import fails
-from tests.services_postgres import OwnServer, Server
+from tests.services_postgres import Server
 
 pytestmark = pytest.mark.postgres
 
@@ -153,18 +153,3 @@ def test_a_mark_is_raised_once_from_where_it_stands(engine: Engine) -> None:
             thread.join()
         assert sorted(won) == [False, False, False, True]
         assert marks.committed("t", 0) == hi
-
-
-def test_a_server_that_is_away_is_unavailable_and_comes_back(own_postgres: OwnServer) -> None:
-    """Killed under a store in use: each call is `Unavailable`; started again, the same store goes on."""
-    with own_postgres.database(own_postgres.template()) as url:
-        engine = open_engine(url)
-        store = SqlEventStore(engine)
-        store.append({"a": 0}, [NewEvent("a", "thing.done/1", {})], {}, actor="a", time_ns=1, alongside=_nothing)
-        own_postgres.kill()
-        for _ in range(3):
-            with fails(Unavailable, "control_database_unavailable"):
-                store.append({"a": 1}, [NewEvent("a", "x/1", {})], {}, actor="a", time_ns=1, alongside=_nothing)
-        own_postgres.start()
-        assert [event.name for event in store.read(0, 9)] == ["thing.done/1"]
-        engine.dispose()

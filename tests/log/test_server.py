@@ -74,7 +74,7 @@ def test_failures_by_what_the_caller_must_do(error: psycopg.Error, passes: bool)
 def test_what_is_told_of_a_failure() -> None:
     """Of a connection what libpq says, of a statement only its SQLSTATE: a statement's values are nobody's business."""
     refused = OperationalError(None, None, psycopg.OperationalError("connection failed:\nConnection refused"))
-    assert server_fault(refused) == (True, "Connection refused")
+    assert server_fault(refused) == (True, "connection failed: Connection refused")
     full = OperationalError("INSERT", ("secret",), pg.DiskFull("could not extend file: secret"))
     assert server_fault(full) == (True, "53100 DiskFull")
     assert server_fault(exc.TimeoutError("no free connection")) == (True, "TimeoutError")
