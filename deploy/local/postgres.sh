@@ -21,7 +21,7 @@ if [ "$(id -u)" = 0 ]; then
     as() { (cd / && runuser -u postgres -- "$@"); }  # PostgreSQL refuses to run as root
 else
     home=${EXCHANGE_POSTGRES_HOME:-$root/.tools/postgres}
-    as() { "$@"; }
+    as() { (cd / && "$@"); }
 fi
 data=$home/data
 sockets=/tmp/ex-pg-$(printf '%s' "$home" | cksum | cut -d' ' -f1)  # the path of a socket has 107 bytes at most
