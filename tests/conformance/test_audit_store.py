@@ -12,7 +12,6 @@ from exchange.audit.postgresql import PostgresAuditStore
 from exchange.audit.store import AuditStore, Change, Head, Row
 from exchange.control.database import open_engine
 from exchange.errors import Invalid, Tampered, Unavailable
-from exchange.log.server import is_server
 from exchange.signing.merkle import leaf_hash
 from tests.audit.building import engine_at
 
@@ -32,18 +31,23 @@ def _nothing(**what: object) -> Change:
     return Change(**{"taken": (), "refused": (), "epochs": {}, "schemas": {}, **what})  # type: ignore[arg-type]  # a short way to say it
 
 
-@pytest.fixture(params=["embedded", "postgres"], name="engine")
-def _engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    server = request.param == "postgres"
-    engine = open_engine(request.getfixturevalue("postgres")) if server else engine_at(tmp_path)
+# Rows and files: both embedded, both on a server, or the rows on a server and the files in a folder.
+@pytest.fixture(params=["embedded", "postgres", "folder-postgres"], name="kind")
+def _kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(name="engine")
+def _engine(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    engine = engine_at(tmp_path) if kind == "embedded" else open_engine(request.getfixturevalue("postgres"))
     yield engine
     engine.dispose()
 
 
 @pytest.fixture(name="again")
-def _again(tmp_path: Path, engine: Engine) -> Open:
+def _again(kind: str, tmp_path: Path, engine: Engine) -> Open:
     """Opens the store anew, on what the former one left."""
-    if is_server(engine):
+    if kind == "postgres":
         return lambda: PostgresAuditStore(engine)
     return lambda: EmbeddedAuditStore(tmp_path / "audit", engine)
 
@@ -63,9 +67,9 @@ def test_a_log_is_begun_once(store: AuditStore, again: Open) -> None:
     assert again().head() == HEAD
 
 
-def test_a_folder_in_use_is_no_place_for_a_log(again: Open, engine: Engine, tmp_path: Path) -> None:
+def test_a_folder_in_use_is_no_place_for_a_log(again: Open, kind: str, tmp_path: Path) -> None:
     """Nothing is begun over files of another log."""
-    if is_server(engine):
+    if kind == "postgres":
         again().publish(b"x")
     else:
         (tmp_path / "audit").mkdir()
