@@ -6,6 +6,7 @@ are named as `file:PATH` (relative to the site) or `env:NAME`.
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,10 +22,11 @@ FORMAT: Final = 1
 FILE: Final = "exchange.toml"
 SAMPLE: Final = "sample."  # so begins the origin of a sample site, and no other's
 _LARGEST: Final = 1 << 20
-# Not settings of a site: which site, whose token, and what only our own tests read.
-_OTHER_VARIABLES: Final = frozenset(
-    {"EXCHANGE_SITE", "EXCHANGE_TOKEN", "EXCHANGE_LEDGERS", "EXCHANGE_TEST_OPA", "EXCHANGE_LANG"}
-)
+# Not settings of a site: which site, whose token; and what only our own tests read.
+_OTHER_VARIABLES: Final = frozenset({"EXCHANGE_SITE", "EXCHANGE_TOKEN", "EXCHANGE_LEDGERS", "EXCHANGE_LANG"})
+_OF_TESTS: Final = "EXCHANGE_TEST_"
+# A password in an engine's address, before its host or as an option.
+_PASSWORD: Final = re.compile(r"://[^/?@]*:[^/?@]*@|[?&](?:ssl)?password=")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +51,27 @@ SETTINGS: Final = (
     Setting("name", "text", "", "what people call this exchange"),
     Setting("origin", "text", None, "name of the audit log (C2SP origin); never changes"),
     Setting("time_zone", "text", "Asia/Shanghai", "zone in which times are shown"),
-    Setting("engines.control", "engine", "sqlite:data/control.db", "event store, audit outbox, documents"),
+    Setting(
+        "engines.control",
+        "engine",
+        "sqlite:data/control.db",
+        "event store, audit outbox, documents: sqlite:FILE or postgresql://USER@HOST:PORT/DATABASE",
+    ),
     Setting("engines.log", "engine", "sqlite:data/records.db", "record log"),
-    Setting("engines.state", "engine", "sqlite:data/state.db", "latest record per subject"),
-    Setting("engines.audit", "engine", "file:data/audit", "folder of the audit log's tiles and checkpoints"),
+    Setting(
+        "engines.state",
+        "engine",
+        "sqlite:data/state.db",
+        "latest record per subject: sqlite:FILE, postgresql://… or postgresql: (the control database)",
+    ),
+    Setting(
+        "engines.audit",
+        "engine",
+        "file:data/audit",
+        "the audit log's tiles and checkpoints: file:FOLDER or postgresql: (rows of the control database)",
+    ),
     Setting("engines.policy", "engine", "regorus:", "policy engine: regorus: or opa:PATH of an OPA binary"),
+    Setting("postgresql.password", "secret", "", "password of the PostgreSQL servers: file: or env:; empty: none"),
     Setting(
         "policy.deadline_ms", "int", 100, "a question whose policy computes longer than this is refused", 1, 60_000
     ),
@@ -120,6 +138,11 @@ class Settings:
         """
         return of_sample(self.text("origin"))
 
+    def secret(self, name: str) -> str:
+        """The text of a secret that may be a file's or a variable's; empty where the setting is empty."""
+        reference = self.text(name)
+        return secret(reference, self.root) if reference else ""
+
     def secret_file(self, name: str) -> Path:
         """The file that holds a secret; `Invalid("secret_not_in_file")` where the setting names a variable."""
         scheme, _, rest = self.text(name).partition(":")
@@ -179,12 +202,11 @@ def new_settings(root: Path, given: Mapping[str, str]) -> Settings:
 
 def write_settings(settings: Settings) -> None:
     """Writes `exchange.toml` with what is not a default; the rest follows as comments, to be found when needed."""
-    own = [f"{name} = {json.dumps(settings.values[name], ensure_ascii=False)}" for name in ("format", "name", "origin")]
-    rest = [
-        f"# {s.name} = {json.dumps(s.default)}  # {s.help}"
-        for s in SETTINGS
-        if s.name not in {"format", "name", "origin"}
+    written = {"format", "name", "origin", *settings.origins}
+    own = [
+        f"{s.name} = {json.dumps(settings.values[s.name], ensure_ascii=False)}" for s in SETTINGS if s.name in written
     ]
+    rest = [f"# {s.name} = {json.dumps(s.default)}  # {s.help}" for s in SETTINGS if s.name not in written]
     mark = ["# sample = true, by the origin above: all data of this site are made up, and it never becomes a real one"]
     lines = [*own, *(mark if settings.is_sample else []), "", *rest, ""]
     (settings.root / FILE).write_text("\n".join(lines), "utf-8")
@@ -231,7 +253,9 @@ def _overrides(variables: Iterable[tuple[str, str]], faults: list[Invalid]) -> I
     for variable, value in variables:
         if variable in known:
             yield known[variable], value, variable, variable
-        elif variable.startswith("EXCHANGE_") and variable not in _OTHER_VARIABLES:
+        elif (
+            variable.startswith("EXCHANGE_") and not variable.startswith(_OF_TESTS) and variable not in _OTHER_VARIABLES
+        ):
             near = get_close_matches(variable, known, n=1, cutoff=0.85)
             if near:
                 faults.append(Invalid("setting_unknown", where="environment", name=variable, nearest=near[0]))
@@ -245,7 +269,9 @@ def _checked(name: str, value: object, *, where: str) -> str | int:
         return _number(setting, value, where)
     if not isinstance(value, str) or not value.isprintable():
         raise Invalid("setting_wrong", where=where, name=name, expected="text")
-    if setting.kind == "secret" and value.partition(":")[0] not in {"file", "env"}:
+    if setting.kind == "secret" and value != setting.default and value.partition(":")[0] not in {"file", "env"}:
+        raise Invalid("secret_in_plain", where=where)
+    if setting.kind == "engine" and _PASSWORD.search(value):
         raise Invalid("secret_in_plain", where=where)
     if setting.kind == "engine" and ":" not in value:
         raise Invalid("setting_wrong", where=where, name=name, expected="SCHEME:WHERE")

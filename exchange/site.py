@@ -58,6 +58,10 @@ def ledger(folder: Path, source: str) -> Path:
 def owned(root: Path, command: str, now_ns: int) -> Iterator[Callable[[str], None]]:
     """Holds the site's data for this process. It gets a function that tells others at which Unix socket it serves.
 
+    Where engines are on servers the lock protects the files of this folder and no more: its keys, ledgers, index of
+    subjects and whatever engine is a file. Another folder may open the same control database at the same time; what
+    happens there the database orders itself (the head of the events, the sequencer's place).
+
     The lock is the operating system's, so it ends with the process however that dies; the text in the file only
     says who holds it.
 

@@ -18,14 +18,15 @@ import pytest
 from exchange import errors, messages
 from tests import profiles
 
-pytest_plugins = ("tests.simulator",)  # the fixtures `site` and `made`
+pytest_plugins = ("tests.simulator", "tests.services_postgres")  # fixtures that all tests know
 
 ROOT = Path(__file__).resolve().parent.parent
 _TRIGGERED: set[str] = set()
 MEMORY = Path("/dev/shm")  # only where there is one
 ROOM = 2 * 1024**3
-QUICK = "not torture and not demo and not opa and not whole"  # what `make test` runs first: the embedded part
-SECOND = "torture or demo or opa or whole"
+# What `make test` runs first: the embedded part.
+QUICK = "not torture and not demo and not opa and not whole and not postgres"
+SECOND = "torture or demo or opa or whole or postgres"
 _ROOMS = ("backup", "database", "doctor", "sample", "trying")
 # They serve, render, draft or copy whole sites: of the second part, so that the first stays a matter of seconds.
 _WHOLE = (
@@ -79,15 +80,16 @@ _SEEN = pytest.StashKey[set[str]]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that runs on OPA is marked so, whether it says so or takes the engine as a parameter; what is of the
+    """A test that runs on a server is marked so, whether it says so or takes the engine as a parameter; what is of the
     second part by its place is marked, too.
     """
     for item in items:
         if item.path.relative_to(ROOT / "tests").as_posix().startswith(_WHOLE):
             item.add_marker("whole")
         engine = getattr(item, "callspec", None)
-        if engine is not None and "opa" in engine.id.split("-"):
-            item.add_marker("opa")
+        for server in ("opa", "postgres"):
+            if engine is not None and server in engine.id.split("-"):
+                item.add_marker(server)
 
 
 def pytest_collection_finish() -> None:
@@ -128,5 +130,5 @@ def pytest_testnodedown(node: Any) -> None:
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test sees none of the settings of the person who runs it."""
     for name in list(os.environ):
-        if name.startswith("EXCHANGE_") and name != "EXCHANGE_TEST_OPA":
+        if name.startswith("EXCHANGE_") and not name.startswith("EXCHANGE_TEST_"):
             monkeypatch.delenv(name)

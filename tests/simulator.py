@@ -243,12 +243,15 @@ def terms(**changes: Any) -> dict[str, Any]:
     }
 
 
-def build(folder: Path) -> Site:
-    """Makes the small exchange in an empty folder, step by step, each of which must succeed."""
+def build(folder: Path, **engines: str) -> Site:
+    """Makes the small exchange in an empty folder, step by step, each of which must succeed.
+
+    `engines` are settings that it begins with, `_` for the dot: `engines_audit="postgresql:"`.
+    """
     from exchange.wiring import standing
 
     site = Site(folder)
-    _founded(site)
+    _founded(site, set_words(engines))
     contract = site.root / "schemas" / "ny.renshe" / DATASET
     shutil.copytree(standing("schemas") / "ny.renshe" / DATASET, contract)
     _must(site.run("dataset", "submit", str(contract), who=PROVIDER))
@@ -264,12 +267,17 @@ def build(folder: Path) -> Site:
     return site
 
 
-def _founded(site: Site) -> None:
+def set_words(settings: Mapping[str, str]) -> list[str]:
+    """`--set NAME=VALUE` for each setting, its name with `_` for the dot."""
+    return [word for name, value in settings.items() for word in ("--set", f"{name.replace('_', '.', 1)}={value}")]
+
+
+def _founded(site: Site, settings: Sequence[str]) -> None:
     """The site with its people and its policy."""
     (site.folder / "tokens").mkdir(mode=0o700)
     first = str(site.folder / "tokens" / f"{AUTHORITY}.token")
     words = ["--department", "ny.shuju", "--principal", AUTHORITY, "--token-out", first]
-    _must(site.run("init", str(site.root), *words))
+    _must(site.run("init", str(site.root), *words, *settings))
     register = site.folder / "register.json"
     register.write_text(json.dumps(_register(), ensure_ascii=False), "utf-8")
     _must(site.run("register", str(register), "--tokens", str(site.folder / "tokens"), who=AUTHORITY))

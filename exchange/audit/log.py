@@ -5,7 +5,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,8 +15,8 @@ from exchange.audit import tiles
 from exchange.audit.entries import Entry, Receipt, decode, encode
 from exchange.audit.note import Signer, check_origin, vkey
 from exchange.audit.schemas import KINDS, kind_of, parse_schema
-from exchange.audit.sequencer import Committed, Sequencer, first_head, read_file, tile_hashes
-from exchange.audit.store import AuditStore, Head, Row
+from exchange.audit.sequencer import Committed, Sequencer, first_head, published_head, read_file, tile_hashes
+from exchange.audit.store import AuditStore, Head, Known, Row
 from exchange.errors import ExchangeError, Invalid, Refused, Tampered, Unavailable
 from exchange.names import canonical
 from exchange.signing.merkle import leaf_hash
@@ -53,23 +53,37 @@ def create(store: AuditStore, origin: str, key: Signer, now_ns: Callable[[], int
 class AuditLog:
     """The log, open, with its sequencer's thread. Any thread may use it.
 
+    Where the store is shared by several processes one of them is the sequencer; the thread of any other follows what
+    that one publishes, and takes its place when it is free (then it recovers, as at an opening).
+
     Opening recovers: it raises `Unavailable("audit_missing")` and `Tampered` as `Sequencer` does. After any fault of
-    the sequencer (disk, clock, a second sequencer) every call is `Unavailable("audit_stopped")` until the log is
-    opened anew: nothing is ever signed from memory again.
+    the sequencer (disk, clock, a second sequencer) nothing is ever signed from its memory again. On a server the place
+    is given up, and whoever takes it next, this process too, recovers first; else, and after `Tampered` everywhere,
+    every call is `Unavailable("audit_stopped")` until the log is opened anew.
     """
 
     def __init__(self, store: AuditStore, key: Signer, now_ns: Callable[[], int]) -> None:
-        self._store = store
-        with _disk_faults():
-            self._sequencer = Sequencer(store, key, now_ns)
-        self._published: Head = self._sequencer.head
-        self._epochs: Mapping[str, int] = dict(self._sequencer.epochs)
+        self._store, self._key, self._now_ns = store, key, now_ns
+        self._sequencer: Sequencer | None = None
+        self._published: Head
+        self._epochs: Mapping[str, int]
+        try:
+            with _disk_faults():
+                if store.lead():
+                    self._lead()
+                else:
+                    self._published, self._epochs = published_head(store, key), store.epochs()
+        except ExchangeError:
+            store.close()
+            raise
         self._schemas = {kind_of(kind).prefix: kind_of(kind).parsed for kind in KINDS}
-        self._stopped: str | None = None
+        self._stopped: str | None = None  # for good
+        self._fault: str | None = None  # what keeps this process from seeing or making a checkpoint just now
         self._lock = threading.Lock()
         self._slots: dict[bytes, _Slot] = {}
         self._outcomes: OrderedDict[bytes, tuple[int, int] | Mapping[str, object]] = OrderedDict()
         self._wake = threading.Event()
+        store.listen(self._wake.set)
         self._thread = threading.Thread(target=self._run, name="audit-sequencer", daemon=True)
         self._thread.start()
 
@@ -98,7 +112,7 @@ class AuditLog:
             self._forget(fresh)
             raise
         self._forget(before)  # `wait` looks up what became of these
-        self._wake.set()
+        self._call()
 
     def wait(self, entry_id: bytes, timeout_s: float = WAIT_S) -> Receipt:
         """Returns when the entry is in a published checkpoint: only then may what it speaks of happen.
@@ -123,7 +137,7 @@ class AuditLog:
                 outcome = self._settled(entry_id)  # after the slot is there: what comes later will fill it
                 if outcome is not None:
                     self._forget([entry_id])  # nothing will fill it any more
-                self._wake.set()
+                self._call()
             if outcome is None and slot is not None:
                 forgotten = slot.ready.wait(max(until - time.monotonic(), 0)) and slot.outcome is None
                 outcome = slot.outcome
@@ -131,6 +145,8 @@ class AuditLog:
                     continue  # whoever made the slot has no use for it: look for oneself
             if outcome is None:
                 self._check_running()
+                if self._fault is not None:
+                    raise Unavailable("audit_stopped", cause=self._fault)
                 raise Unavailable("audit_unavailable", seconds=timeout_s)
             return self._receipt(outcome)
 
@@ -147,6 +163,7 @@ class AuditLog:
         """
         until = time.monotonic() + timeout_s
         last = max((row.seq for row in self._store.pending(_REMEMBERED)), default=0)
+        self._call()
         while True:
             self._wake.set()
             first = next(iter(self._store.pending(1)), None)
@@ -225,34 +242,88 @@ class AuditLog:
     def _run(self) -> None:
         cause = "a fault in the sequencer"
         try:
+            if self._sequencer is not None:
+                self._store.lead()  # the place that the opening took is this thread's from now on
             while self._stopped is None:
-                committed = self._sequencer.commit()
+                committed = self._step()
                 if committed is None:
                     self._wake.wait(_POLL_S)
                     self._wake.clear()
                 else:
                     self._resolve(committed)
         except ExchangeError as error:
-            cause = str(error.facts.get("cause", error))
+            cause = _cause(error)
         except OSError as error:
             cause = _disk_cause(error)
         finally:
             self._stop(cause)
+            self._store.close()  # with the sequencer's place: another process may take it
+
+    def _step(self) -> Committed | None:
+        """One commit; or one look at what another process has committed, or at its place. None: nothing to do now."""
+        committed = None
+        try:
+            if self._sequencer is not None:
+                committed, self._fault = self._sequencer.commit(), None
+            elif self._store.lead():
+                self._lead()
+            else:
+                self._see()
+                self._fault = None
+        except Unavailable as error:
+            self._sequencer, self._fault = None, _cause(error)
+            if not self._store.resign():
+                raise
+        if committed is None:
+            self._tell_settled()  # in another process, or by the sequencer that was here before
+        return committed
+
+    def _lead(self) -> None:
+        """Becomes the sequencer, from storage alone, as at every opening."""
+        self._sequencer = Sequencer(self._store, self._key, self._now_ns)
+        self._published, self._epochs = self._sequencer.head, dict(self._sequencer.epochs)
+
+    def _see(self) -> None:
+        """Sees what the sequencer in another process has published."""
+        head = published_head(self._store, self._key)
+        if head.size < self._published.size:
+            raise Tampered("audit_log_damaged", where="checkpoint", detail="the published log went back")
+        if head.size > self._published.size:
+            self._epochs = self._store.epochs()
+        self._published = head
+
+    def _tell_settled(self) -> None:
+        """Tells those who wait here what became of their entries in another process."""
+        with self._lock:
+            waiting = list(self._slots)
+        with suppress(Unavailable):
+            self._tell({entry_id: self._outcome(self._store.known(entry_id)) for entry_id in waiting})
 
     def _resolve(self, committed: Committed) -> None:
         at_ns = committed.head.committed_ns
         outcomes: dict[bytes, tuple[int, int] | Mapping[str, object]] = dict(committed.refused)
         outcomes.update({entry_id: (index, at_ns) for entry_id, index in committed.indexes.items()})
-        self._published, self._epochs = committed.head, dict(self._sequencer.epochs)
+        self._published, self._epochs = committed.head, committed.epochs
+        self._tell(outcomes)
+
+    def _tell(self, outcomes: Mapping[bytes, tuple[int, int] | Mapping[str, object] | None]) -> None:
+        """Remembers these outcomes and wakes who waits for them; None: not known yet."""
+        known = {entry_id: outcome for entry_id, outcome in outcomes.items() if outcome is not None}
         with self._lock:
-            self._outcomes.update(outcomes)
+            self._outcomes.update(known)
             while len(self._outcomes) > _REMEMBERED:
                 self._outcomes.popitem(last=False)
-            slots = [(self._slots.pop(entry_id, None), outcome) for entry_id, outcome in outcomes.items()]
+            slots = [(self._slots.pop(entry_id, None), outcome) for entry_id, outcome in known.items()]
         for slot, outcome in slots:
             if slot is not None:
                 slot.outcome = outcome
                 slot.ready.set()
+
+    def _call(self) -> None:
+        """Wakes the sequencer, in whatever process it is."""
+        self._wake.set()
+        if self._sequencer is None:
+            self._store.call()
 
     def _stop(self, cause: str) -> None:
         with self._lock:
@@ -280,10 +351,13 @@ class AuditLog:
         if known is None:
             self._forget([entry_id])
             raise Invalid("audit_entry_unknown", entry=entry_id.hex())
-        if known.refused is not None:
+        return self._outcome(known)
+
+    def _outcome(self, known: Known | None) -> tuple[int, int] | Mapping[str, object] | None:
+        if known is not None and known.refused is not None:
             facts: Mapping[str, object] = json.loads(known.refused)
             return facts
-        if known.index is None or known.committed_ns is None or known.index >= self._published.size:
+        if known is None or known.index is None or known.committed_ns is None or known.index >= self._published.size:
             return None
         return known.index, known.committed_ns
 
@@ -317,6 +391,10 @@ class AuditLog:
             prefix, parsed = parse_schema(self.entry(index)[1]["text"])
             self._schemas[prefix] = parsed
         return decode(leaf, self._schemas)
+
+
+def _cause(error: ExchangeError) -> str:
+    return str(error.facts.get("cause", error))
 
 
 def _disk_cause(error: OSError) -> str:

@@ -1,6 +1,6 @@
 """What the audit log needs of its storage."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -72,6 +72,8 @@ class AuditStore(Protocol):
     - `stage` comes before `swap`: a bundle that was staged is given by `staged`, unchanged, until `unstage`.
     - `write` never replaces a file that has other bytes (`Tampered("audit_log_damaged")`); the same bytes are fine.
     - `publish` replaces the checkpoint in one step: a reader sees the old one or the new one.
+    - `lead` is true for one store of a log at a time. A store that leads and has lost its place changes nothing any
+      more (`Unavailable("audit_stopped")`), so that whoever took the place is not disturbed.
     - After any error but `Invalid` whether the change was made is unknown: the caller stops and starts anew.
     - Broken storage gives `Tampered`, one that fails `Unavailable` or `OSError`, never a shorter answer.
     """
@@ -82,6 +84,26 @@ class AuditStore(Protocol):
 
     def head(self) -> Head | None:
         """The lock row; None when no log was begun."""
+        ...
+
+    def lead(self) -> bool:
+        """Takes the place of the log's one sequencer when it is free; whether this store has it, until `close` or
+        until its process dies. The thread that asked last is the sequencer's.
+        """
+        ...
+
+    def resign(self) -> bool:
+        """Gives the place up after a fault; whether this process may ask for it again and recover, else it stops."""
+        ...
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        """From now on calls `wake` on another thread when another process has called or published. It is a hint, which
+        may be lost: look now and then all the same.
+        """
+        ...
+
+    def call(self) -> None:
+        """A hint to the sequencer in another process that rows wait; it never fails."""
         ...
 
     def add(self, connection: Connection, row: Row) -> None:
@@ -149,5 +171,5 @@ class AuditStore(Protocol):
         ...
 
     def close(self) -> None:
-        """Gives back connections. The database's engine belongs to the caller."""
+        """Gives back connections and the sequencer's place. The database's engine belongs to the caller."""
         ...

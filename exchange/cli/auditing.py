@@ -24,6 +24,7 @@ def mount(commands: Commands, common: argparse.ArgumentParser, language: Languag
     group.command("entry", _entry).add_argument("index", type=int)
     proof = group.command("proof", _proof)
     proof.add_argument("index", type=int)
+    group.command("export", _export).add_argument("folder", type=Path, metavar="FOLDER")
     verify = group.command("verify", _verify)
     verify.add_argument("log", type=Path, nargs="?", metavar="FOLDER")
     verify.add_argument("--key", metavar="VKEY|FILE")
@@ -73,6 +74,16 @@ def _proof(terminal: Terminal, parsed: argparse.Namespace) -> None:
     """The proof in the text form of C2SP tlog-proof, to be checked against its own checkpoint."""
     with desk_of(terminal, parsed) as desk:
         terminal.stdout.write(desk.evidence(parsed.index).decode())
+
+
+def _export(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    """Needs the site's settings, and no lock: it may run beside `exchange serve`."""
+    from exchange.wiring.exporting import export_log
+
+    with terminal.progress(None, "entries") as bar:
+        checkpoint = export_log(site_of(terminal, parsed), terminal.environment, parsed.folder, bar.to)
+    document = {"origin": checkpoint.origin, "size": checkpoint.size, "root": checkpoint.root.hex()}
+    terminal.show(document, [text("audit_exported", terminal.language, size=checkpoint.size, folder=parsed.folder)])
 
 
 def _verify(terminal: Terminal, parsed: argparse.Namespace) -> int:

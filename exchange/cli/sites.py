@@ -2,6 +2,7 @@
 
 import argparse
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,7 @@ def mount(commands: Commands, common: argparse.ArgumentParser, language: Languag
     init.add_argument("--department")
     init.add_argument("--principal")
     init.add_argument("--token-out", metavar="FILE", type=Path)
+    init.add_argument("--set", metavar="NAME=VALUE", action="append")
     init.add_argument("--sample", action="store_true")
     command(commands, "status", _status, common, language)
 
@@ -41,6 +43,7 @@ def _init(terminal: Terminal, parsed: argparse.Namespace) -> None:
             principal=principal,
             now_ns=terminal.now_ns,
             random_bytes=secrets.token_bytes,
+            given=_given(parsed.set or []),
         )
         if stream is not None:
             stream.write(made.token + "\n")
@@ -66,7 +69,16 @@ def _init_sample(terminal: Terminal, parsed: argparse.Namespace) -> None:
     terminal.say("sample_done", count=len(list(tokens.iterdir())))
 
 
-_OF_A_REAL_SITE: Final = ("name", "origin", "department", "principal", "token_out")
+_OF_A_REAL_SITE: Final = ("name", "origin", "department", "principal", "token_out", "set")
+
+
+def _given(pairs: Sequence[str]) -> dict[str, str]:
+    """The settings of `--set NAME=VALUE`."""
+    split = [pair.partition("=") for pair in pairs]
+    wrong = [pair for pair, (_, sign, _) in zip(pairs, split, strict=True) if not sign]
+    if wrong:
+        raise Invalid("command_line", where="--set", detail=wrong[0])
+    return {name: value for name, _, value in split}
 
 
 def _status(terminal: Terminal, parsed: argparse.Namespace) -> None:

@@ -6,26 +6,28 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Engine, create_engine, event, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from exchange.errors import Invalid, Tampered, Unavailable
 from exchange.log.database import shortened
+from exchange.log.server import is_server, open_server, place, server_fault
 
+_UPGRADE: Final = 0x45585550  # "EXUP", the key of the lock that an upgrade holds on a server
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
 # SQLite's primary result codes for "not now": anything else from a prepared statement means a broken file.
 _PASSING: Final = {"BUSY", "LOCKED", "IOERR", "FULL", "CANTOPEN", "READONLY", "NOMEM", "PERM", "INTERRUPT"}
 
 
-def open_engine(url: str) -> Engine:
-    """An engine for the control database at `url` (`sqlite:////path`; later `postgresql+psycopg://…`).
+def open_engine(url: str, password: str = "") -> Engine:
+    """An engine for the control database at `url` (`sqlite:////path`, or as `open_server` takes it).
 
     On SQLite: WAL, synchronous FULL, foreign keys, 5 s of patience for a lock. A transaction takes the write lock with
     its first INSERT, UPDATE or DELETE; a SELECT before that sees the newest commit, as READ COMMITTED does elsewhere.
     So read what a decision rests on after the first write, or check it in that write.
     """
     if not url.startswith("sqlite"):
-        return create_engine(url)
+        return open_server(url, password)
     engine = create_engine(url, connect_args={"isolation_level": "IMMEDIATE", "timeout": 5.0})
     event.listen(engine, "connect", _prepare)
     return engine
@@ -46,6 +48,9 @@ def upgrade(engine: Engine, to: str = "head") -> None:
     with translated(engine), engine.connect() as connection:
         if engine.dialect.name == "sqlite":
             connection.exec_driver_sql("BEGIN IMMEDIATE")  # its driver begins nothing before CREATE TABLE
+        else:
+            # Two programs that start at once: the second one finds what the first has made.
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_UPGRADE})")
         config.attributes["connection"] = connection
         command.upgrade(config, to)
         connection.commit()
@@ -81,7 +86,7 @@ def found_revision(engine: Engine) -> str:
         Invalid: `control_database_newer`: a later version of this program was here.
         Tampered: `control_database_damaged`.
     """
-    path = engine.url.database
+    path = engine.url.database if engine.dialect.name == "sqlite" else place(engine)
     if engine.dialect.name == "sqlite" and not (path and Path(path).is_file()):
         raise Unavailable("control_database_missing", where=path or "")
     if engine.dialect.name == "sqlite" and path and _untouched(engine) and shortened(Path(path)):
@@ -109,11 +114,13 @@ def translated(engine: Engine) -> Iterator[None]:
     """Turns the driver's errors into `Unavailable` (busy, full, not reachable) or `Tampered` (a broken file)."""
     try:
         yield
-    except DBAPIError as error:
-        name = getattr(error.orig, "sqlite_errorname", "") or type(error.orig).__name__
-        place = engine.url.database or ""
-        sqlite = engine.dialect.name == "sqlite"
-        passing = name.removeprefix("SQLITE_").split("_")[0] in _PASSING
-        if passing or (not sqlite and isinstance(error, OperationalError)):
-            raise Unavailable("control_database_unavailable", where=place, detail=name) from None
-        raise Tampered("control_database_damaged", where=place, detail=name) from None
+    except SQLAlchemyError as error:
+        if is_server(engine):
+            passing, name = server_fault(error)
+        elif isinstance(error, DBAPIError):
+            name = getattr(error.orig, "sqlite_errorname", "") or type(error.orig).__name__
+            passing = name.removeprefix("SQLITE_").split("_")[0] in _PASSING
+        else:
+            raise
+        code = "control_database_unavailable" if passing else "control_database_damaged"
+        raise (Unavailable if passing else Tampered)(code, where=place(engine), detail=name) from None

@@ -1,4 +1,4 @@
-"""The event store on SQL: SQLite now, PostgreSQL with the same code.
+"""The event store on SQL: SQLite and PostgreSQL with the same code.
 
 What it promises stands in `exchange.control.EventStore`.
 """
@@ -95,7 +95,12 @@ class SqlEventStore:
 
 
 def _lock_head(connection: Connection, count: int) -> int:
-    """Takes the one writer's lock and hands out `count` positions, the last of which it returns."""
+    """Takes the one writer's lock and hands out `count` positions, the last of which it returns.
+
+    The head's row stays locked until the commit (on SQLite the whole file does), so events become visible in the order
+    of their positions: a reader that goes on from its last position never passes over one that commits late, which it
+    would if positions came from a sequence. What is read after this line is what the writer before has committed.
+    """
     raised = update(HEAD).where(HEAD.c.id == 1).values(position=HEAD.c.position + count)
     position = connection.execute(raised.returning(HEAD.c.position)).scalar()
     last = connection.execute(select(func.max(EVENTS.c.position))).scalar() or 0

@@ -5,10 +5,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, RowMapping, select, update
 
 from exchange.errors import Tampered
+from exchange.log.server import new_only
 from exchange.log.tables import COMMITTED, SEALS
 from exchange.signing.seals import Seal, verify
 
@@ -56,14 +56,7 @@ class SealStore:
         sequences = b"".join(sequence.to_bytes(8, "big") for sequence in sealed.sequences)
         row = {**seal, **rest, "sequences": sequences, "leaves": b"".join(sealed.leaves)}
         with self._transaction() as connection:
-            known = connection.execute(select(SEALS.c.id).where(SEALS.c.id == sealed.seal.id)).scalar()
-            if known is not None:
-                return
-            try:
-                with connection.begin_nested():
-                    connection.execute(insert(SEALS), row)
-            except IntegrityError:
-                pass  # who publishes the same batch at the same time was first
+            new_only(connection, SEALS, row)
 
     def get(self, seal_id: str) -> Sealed:
         """The seal with its leaves, verified.
@@ -112,8 +105,7 @@ class CommitMarks:
         if known is not None or lo != 0:
             return False
         row = {"topic": topic, "partition": partition, "hi": hi, "entry": entry}
-        connection.execute(insert(COMMITTED), row)
-        return True
+        return new_only(connection, COMMITTED, row)  # on a server another may begin it at this moment
 
 
 def _at(topic: str, partition: int) -> Any:  # noqa: ANN401 - SQLAlchemy's condition, by its own type too long to read

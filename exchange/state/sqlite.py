@@ -10,6 +10,7 @@ from exchange.errors import Invalid, Tampered, Unavailable
 from exchange.log.blocks import row_digest
 from exchange.log.database import Database, Kind
 from exchange.state import Latest
+from exchange.state.sums import EMPTY, bucket, last, number, packed
 
 _TABLES: Final = """
 CREATE TABLE latest (
@@ -31,12 +32,11 @@ KIND: Final = Kind(
     unavailable=lambda file, detail: Unavailable("state_unavailable", where=file, detail=detail),
     other_format=lambda file, found: Invalid("state_format", where=file, found=found, needed=1),
 )
-_EMPTY: Final = bytes(16)
 _UPSERT: Final = "INSERT OR REPLACE INTO latest VALUES (?,?,?,?,?,?,?)"
 _PORTION: Final = 500
 _PLACES: Final = "SELECT tag, position, part, digest FROM latest WHERE topic = ? AND tag IN"
 _SUMS: Final = "SELECT prefix, sum FROM bucket WHERE topic = ? AND prefix IN"
-_DIGESTS: Final = "SELECT tag, digest FROM latest WHERE topic = ? AND tag >= ? AND tag < ?"
+_DIGESTS: Final = "SELECT tag, digest FROM latest WHERE topic = ? AND tag >= ? AND tag <= ?"
 
 
 class SqliteStateStore:
@@ -79,7 +79,7 @@ class SqliteStateStore:
         with self._database.reading() as connection:
             connection.execute("BEGIN")  # rows and sums of one moment
             try:
-                for prefix in {_bucket(tag) for tag in tags}:
+                for prefix in {bucket(tag) for tag in tags}:
                     self._check_bucket(connection, topic, prefix)
                 for tag in tags:
                     latest = self._latest(connection, topic, tag)
@@ -124,28 +124,26 @@ class SqliteStateStore:
                 continue
             content = (topic, tag, part, position, records.schema_ids[index], records.values[index])
             digest = row_digest(*content)
-            change = _number(digest) ^ _number(self._own(old_digest))
-            sums[_bucket(tag)] = sums.get(_bucket(tag), 0) ^ change
+            change = number(digest) ^ number(self._own(old_digest))
+            sums[bucket(tag)] = sums.get(bucket(tag), 0) ^ change
             yield (*content, digest)
 
     def _add_up(self, connection: sqlite3.Connection, topic: str, changes: Mapping[bytes, int]) -> None:
         old = _rows(connection, _SUMS, topic, sorted(changes))
         rows = [
-            (topic, prefix, (_number(self._own(old.get(prefix, (prefix, _EMPTY))[1])) ^ change).to_bytes(16, "big"))
+            (topic, prefix, packed(number(self._own(old.get(prefix, (prefix, EMPTY))[1])) ^ change))
             for prefix, change in changes.items()
         ]
         connection.executemany("INSERT OR REPLACE INTO bucket VALUES (?,?,?)", rows)
 
     def _check_bucket(self, connection: sqlite3.Connection, topic: str, prefix: bytes) -> None:
         total = 0
-        for tag, digest in connection.execute(
-            _DIGESTS, (topic, prefix, prefix[:1] + bytes([prefix[1] | 0x0F]) + b"\xff" * 15)
-        ):
+        for tag, digest in connection.execute(_DIGESTS, (topic, prefix, last(prefix))):
             if not isinstance(tag, bytes):
                 raise self._database.damaged(topic)
-            total ^= _number(tag) ^ _number(self._own(digest))
-        kept = _rows(connection, _SUMS, topic, [prefix]).get(prefix, (prefix, _EMPTY))[1]
-        if total != _number(self._own(kept)):
+            total ^= number(tag) ^ number(self._own(digest))
+        kept = _rows(connection, _SUMS, topic, [prefix]).get(prefix, (prefix, EMPTY))[1]
+        if total != number(self._own(kept)):
             raise self._database.damaged(topic)
 
     def _latest(self, connection: sqlite3.Connection, topic: str, tag: bytes) -> Latest | None:
@@ -159,17 +157,9 @@ class SqliteStateStore:
         return Latest(tag, *content)
 
     def _own(self, digest: object) -> bytes:
-        if not isinstance(digest, bytes) or len(digest) != len(_EMPTY):
+        if not isinstance(digest, bytes) or len(digest) != len(EMPTY):
             raise self._database.damaged("digest")
         return digest
-
-
-def _bucket(tag: bytes) -> bytes:
-    return tag[:1] + bytes([tag[1] & 0xF0])
-
-
-def _number(digest: bytes) -> int:
-    return int.from_bytes(digest, "big")
 
 
 def _rows(

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from exchange.audit.embedded import EmbeddedAuditStore
 from exchange.audit.log import AuditLog
+from exchange.audit.store import AuditStore
 from exchange.control.control import Control
 from exchange.control.database import open_engine
 from exchange.control.store import SqlEventStore
 from exchange.errors import Invalid
 from exchange.log import RecordLog
 from exchange.log.seals import CommitMarks, SealStore
+from exchange.log.server import SCHEME, is_server
 from exchange.policy import PolicyEngine
 from exchange.publish import PublishParts, transactions
 from exchange.settings import Settings
@@ -76,9 +78,15 @@ class Engines:
     @cached_property
     def state(self) -> StateStore:
         """The state, by the scheme of `engines.state`."""
-        from exchange.state.sqlite import SqliteStateStore
+        state: StateStore
+        if self.settings.engine("state")[0] == SCHEME:
+            from exchange.state.postgresql import PostgresStateStore
 
-        state = SqliteStateStore(self.settings.path(behind(self.settings, "state", "sqlite")))
+            state = PostgresStateStore(open_engine(*server_of(self.settings, "state")))
+        else:
+            from exchange.state.sqlite import SqliteStateStore
+
+            state = SqliteStateStore(self.settings.path(behind(self.settings, "state", "sqlite")))
         self._stack.callback(state.close)
         return state
 
@@ -129,14 +137,31 @@ class Engines:
 
 def database_of(settings: Settings, stack: ExitStack) -> "Engine":
     """The control database, by the scheme of `engines.control`."""
-    database = open_engine("sqlite:///" + str(settings.path(behind(settings, "control", "sqlite"))))
+    if settings.engine("control")[0] == SCHEME:
+        database = open_engine(*server_of(settings, "control"))
+    else:
+        database = open_engine("sqlite:///" + str(settings.path(behind(settings, "control", "sqlite"))))
     stack.callback(database.dispose)
     return database
 
 
-def audit_store_of(settings: Settings, database: "Engine") -> EmbeddedAuditStore:
+def audit_store_of(settings: Settings, database: "Engine") -> AuditStore:
     """The audit log's store, by the scheme of `engines.audit`."""
+    if settings.engine("audit") == (SCHEME, ""):
+        from exchange.audit.postgresql import PostgresAuditStore
+
+        if not is_server(database):  # an entry's outbox row commits with the event that it tells of
+            raise Invalid("audit_without_control", where="engines.audit")
+        return PostgresAuditStore(database)
     return EmbeddedAuditStore(settings.path(behind(settings, "audit", "file")), database)
+
+
+def server_of(settings: Settings, engine: str) -> tuple[str, str]:
+    """Address and password of an engine's server; with nothing behind the scheme it is the control database's."""
+    scheme, rest = settings.engine(engine)
+    if not rest and engine != "control":
+        scheme, rest = settings.engine("control")
+    return f"{scheme}:{rest}", settings.secret("postgresql.password")
 
 
 def actors_of(settings: Settings) -> Actors:

@@ -17,6 +17,7 @@ from exchange.control.database import check_revision
 from exchange.control.model import Dataset, Model, Principal
 from exchange.errors import Invalid, Refused, Tampered, Unavailable
 from exchange.log.dead_letters import topic_of
+from exchange.log.server import SCHEME
 from exchange.names import check, digest
 from exchange.plan import Plan, Question
 from exchange.policy import Bundle
@@ -117,7 +118,8 @@ class Exchange(Engines):
         from exchange.access import Gateway, Parts
         from exchange.audit.runs import GATEWAY, GatewayRuns
 
-        name = GATEWAY if number == 1 else f"{GATEWAY}-{number}"
+        first = self._gateway_name(GATEWAY)
+        name = first if number == 1 else f"{first}-{number}"
         hint = self.settings.path("data/gateway.json" if number == 1 else f"data/gateway-{number}.json")
         runs = GatewayRuns(hint, self.audit, self.now_ns, name)
         return Gateway(
@@ -141,6 +143,15 @@ class Exchange(Engines):
                 room=self.room,
             )
         )
+
+    def _gateway_name(self, plain: str) -> str:
+        """The name of this site's gateways in the log: one that other folders with the same log do not have."""
+        if self.settings.engine("audit")[0] != SCHEME:
+            return plain
+        file = self.settings.path("data/gateway.id")
+        if not file.is_file():
+            file.write_text(self.random_bytes(4).hex(), "ascii")
+        return f"{plain}-{file.read_text('ascii')}"
 
     def decide(self, question: Question, model: Model) -> Plan:
         """The plan for a question whose facts are of this model, under the model's active policy revision.

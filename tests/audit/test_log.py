@@ -244,6 +244,7 @@ def test_waiting_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """An entry whose checkpoint does not come in time: `Unavailable`, and the same entry may be waited for again."""
     log = new_log(tmp_path)
     gate = threading.Event()
+    assert log._sequencer is not None
     commit = log._sequencer.commit
     monkeypatch.setattr(log._sequencer, "commit", lambda: (gate.wait(5), commit())[1])
     time.sleep(0.25)  # the poll that runs without the gate

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Engine
 
 from exchange.audit.embedded import EmbeddedAuditStore
+from exchange.audit.postgresql import PostgresAuditStore
 from exchange.audit.store import AuditStore, Change, Head, Row
 from exchange.control.database import open_engine
 from exchange.errors import Invalid, Tampered, Unavailable
@@ -30,16 +31,24 @@ def _nothing(**what: object) -> Change:
     return Change(**{"taken": (), "refused": (), "epochs": {}, "schemas": {}, **what})  # type: ignore[arg-type]  # a short way to say it
 
 
+# Rows and files: both embedded, both on a server, or the rows on a server and the files in a folder.
+@pytest.fixture(params=["embedded", "postgres", "folder-postgres"], name="kind")
+def _kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(name="engine")
-def _engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = engine_at(tmp_path)
+def _engine(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    engine = engine_at(tmp_path) if kind == "embedded" else open_engine(request.getfixturevalue("postgres"))
     yield engine
     engine.dispose()
 
 
-@pytest.fixture(params=["embedded"], name="again")
-def _again(tmp_path: Path, engine: Engine) -> Open:
+@pytest.fixture(name="again")
+def _again(kind: str, tmp_path: Path, engine: Engine) -> Open:
     """Opens the store anew, on what the former one left."""
+    if kind == "postgres":
+        return lambda: PostgresAuditStore(engine)
     return lambda: EmbeddedAuditStore(tmp_path / "audit", engine)
 
 
@@ -58,10 +67,13 @@ def test_a_log_is_begun_once(store: AuditStore, again: Open) -> None:
     assert again().head() == HEAD
 
 
-def test_a_folder_in_use_is_no_place_for_a_log(again: Open, tmp_path: Path) -> None:
+def test_a_folder_in_use_is_no_place_for_a_log(again: Open, kind: str, tmp_path: Path) -> None:
     """Nothing is begun over files of another log."""
-    (tmp_path / "audit").mkdir()
-    (tmp_path / "audit" / "checkpoint").write_bytes(b"x")
+    if kind == "postgres":
+        again().publish(b"x")
+    else:
+        (tmp_path / "audit").mkdir()
+        (tmp_path / "audit" / "checkpoint").write_bytes(b"x")
     assert again().head() is None
     with pytest.raises(Invalid, match="audit_exists"):
         again().begin(HEAD)

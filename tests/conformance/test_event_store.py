@@ -18,6 +18,7 @@ from exchange.control import EventStore
 from exchange.control.events import Event, NewEvent
 from exchange.control.store import SqlEventStore, open_engine, upgrade
 from exchange.errors import Tampered, Unavailable
+from exchange.log.server import is_server
 from exchange.names import canonical, digest_bytes
 from tests.control.failing import fails
 from tests.profiles import examples
@@ -33,11 +34,11 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "postgres"])
 def again(request: pytest.FixtureRequest, empty: Path, tmp_path: Path) -> Iterator[Callable[[], EventStore]]:
     """Opens the same store once more."""
-    assert request.param == "sqlite"
-    url = f"sqlite:///{shutil.copy(empty, tmp_path)}"
+    server = request.param == "postgres"
+    url = request.getfixturevalue("postgres") if server else f"sqlite:///{shutil.copy(empty, tmp_path)}"
     stores: list[SqlEventStore] = []
 
     def opened() -> EventStore:
@@ -155,6 +156,8 @@ def test_a_document_is_named_by_its_bytes_and_kept_once(store: EventStore) -> No
 def test_changed_rows_are_never_read_as_events(again: Callable[[], EventStore], damage: str, code: str) -> None:
     """A hole, a cut end, a moved row, other bytes: tampered, not a shorter answer."""
     store = again()
+    if _on_server(store) and ("x'ff" in damage or "'one'" in damage):
+        pytest.skip("a server keeps values of a column's own type only")
     _append(store, {"a": 0}, "a", "a", "a")
     _by_hand(store, damage)
     with fails(Tampered, code):
@@ -185,9 +188,14 @@ def test_a_changed_document_is_not_given_out(store: EventStore) -> None:
     """Its name is its digest."""
     body = canonical([1])
     _append(store, {}, documents={digest_bytes(body): body})
-    _by_hand(store, "UPDATE documents SET body = x'5b325d'")
+    _by_hand(store, "UPDATE documents SET body = " + ("'[2]'" if _on_server(store) else "x'5b325d'"))
     with fails(Tampered, "document_damaged"):
         store.document(digest_bytes(body))
+
+
+def _on_server(store: EventStore) -> bool:
+    assert isinstance(store, SqlEventStore)
+    return is_server(store._engine)
 
 
 def _by_hand(store: EventStore, statement: str) -> None:

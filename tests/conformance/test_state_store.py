@@ -11,14 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exchange.envelope import Batch, Stored
+from exchange.log.server import open_server
 from exchange.log.sqlite import SqliteRecordLog
 from exchange.state import Latest, StateStore, follow
+from exchange.state.postgresql import PostgresStateStore
 from exchange.state.sqlite import SqliteStateStore
 from tests.log.memory import folder_in_memory
 from tests.profiles import examples
+from tests.services_postgres import schema_of
 
 Open = Callable[[Path], StateStore]
-ENGINES: dict[str, Open] = {"sqlite": lambda folder: SqliteStateStore(folder / "state.db")}
+ENGINES: dict[str, Open] = {
+    "sqlite": lambda folder: SqliteStateStore(folder / "state.db"),
+    "postgres": lambda folder: PostgresStateStore(open_server(schema_of(folder))),
+}
 TOPIC = "ps.person"
 TAGS = [bytes([number]) + bytes(15) for number in range(4)] + [bytes(15) + b"\1"]
 
