@@ -12,7 +12,7 @@ from tests.simulator import ASKED, AUDITOR, CHECKER, DATASET, MEMBERS, Site, run
 
 
 def _old_site(folder: Path) -> Path:
-    """A site whose control database stands at the revision before the newest."""
+    """A site whose control database stands at an older revision."""
     (folder / "data").mkdir()
     (folder / "exchange.toml").write_text('format = 1\norigin = "exchange.invalid/old"\n', "utf-8")
     engine = open_engine(f"sqlite:///{folder}/data/control.db")
