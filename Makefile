@@ -12,8 +12,8 @@ demo: $(READY)
 
 # First the embedded part, in seconds; then what runs on OPA, plays the demo, kills and recovers.
 test: $(READY)
-	@$(BIN)/python -m pytest -n 3 --dist worksteal -m "not torture and not demo and not opa and not whole" $(ARGS)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "torture or demo or opa or whole" $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist worksteal -m "not torture and not demo and not opa and not kafka and not whole" $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "torture or demo or opa or kafka or whole" $(ARGS)
 
 check: $(READY)
 	@$(BIN)/ruff format --check .

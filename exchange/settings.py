@@ -21,8 +21,9 @@ FORMAT: Final = 1
 FILE: Final = "exchange.toml"
 SAMPLE: Final = "sample."  # so begins the origin of a sample site, and no other's
 _LARGEST: Final = 1 << 20
-# Not settings of a site: which site, whose token, and what only our own tests read.
-_OTHER_VARIABLES: Final = frozenset({"EXCHANGE_SITE", "EXCHANGE_TOKEN", "EXCHANGE_TEST_OPA", "EXCHANGE_LANG"})
+# Not settings of a site: which site, whose token; and what only our own tests read.
+_OTHER_VARIABLES: Final = frozenset({"EXCHANGE_SITE", "EXCHANGE_TOKEN", "EXCHANGE_LANG"})
+_OF_TESTS: Final = "EXCHANGE_TEST_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +209,7 @@ def _overrides(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for variable in sorted(environment):
         if variable in known:
             yield variable, known[variable]
-        elif variable.startswith("EXCHANGE_") and variable not in _OTHER_VARIABLES:
+        elif variable.startswith("EXCHANGE_") and not variable.startswith(_OF_TESTS) and variable not in _OTHER_VARIABLES:
             near = get_close_matches(variable, known, n=1, cutoff=0.85)
             if near:
                 raise Invalid("setting_unknown", where="environment", name=variable, nearest=near[0])

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from exchange import errors, messages
-from tests import profiles
+from tests import profiles, services
 
 pytest_plugins = ("tests.simulator",)  # the fixtures `site` and `made`
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 _TRIGGERED: set[str] = set()
 MEMORY = Path("/dev/shm")  # only where there is one
 ROOM = 2 * 1024**3
-QUICK = "not torture and not demo and not opa and not whole"  # what `make test` runs first: the embedded part
+QUICK = "not torture and not demo and not opa and not kafka and not whole"  # what `make test` runs first: the embedded part
 
 
 def _note_codes() -> None:
@@ -54,6 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         return
     config.stash[_SEEN] = set()
+    config.add_cleanup(services.begin_run())
     if config.option.basetemp is None and _has_room(MEMORY):
         folder = Path(tempfile.mkdtemp(prefix="ex-", dir=MEMORY))  # short: the path of a socket has 107 bytes at most
         config.option.basetemp = str(folder)
@@ -68,11 +69,16 @@ _SEEN = pytest.StashKey[set[str]]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that runs on OPA is marked so, whether it says so itself or takes the engine as a parameter."""
+    """A test that runs on a server is marked so, whether it says so itself or takes the engine as a parameter."""
     for item in items:
-        engine = getattr(item, "callspec", None)
-        if engine is not None and "opa" in engine.id.split("-"):
+        parameters = getattr(item, "callspec", None)
+        engines = set(parameters.id.split("-")) if parameters is not None else set()
+        if "opa" in engines:
             item.add_marker("opa")
+        if engines & {"kafka", "kafka+librdkafka"}:
+            item.add_marker("kafka")
+        if item.get_closest_marker("kafka"):
+            item.add_marker("enable_socket")
 
 
 def pytest_collection_finish() -> None:
@@ -110,5 +116,5 @@ def pytest_testnodedown(node: Any) -> None:
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test sees none of the settings of the person who runs it."""
     for name in list(os.environ):
-        if name.startswith("EXCHANGE_") and name != "EXCHANGE_TEST_OPA":
+        if name.startswith("EXCHANGE_") and not name.startswith("EXCHANGE_TEST_"):
             monkeypatch.delenv(name)

@@ -322,7 +322,9 @@ def _permit(folder: Path) -> None:
     operations = (ACLOperation.CREATE, ACLOperation.ALTER, ACLOperation.DESCRIBE)
     cluster = ResourcePattern(ResourceType.CLUSTER, "kafka-cluster")
     with _admin(folder) as client:
-        client.create_acls([ACL("User:exchange", "*", one, ACLPermissionType.ALLOW, cluster) for one in operations])
+        lists = [ACL("User:exchange", "*", one, ACLPermissionType.ALLOW, cluster) for one in operations]
+        if client.create_acls(lists)["failed"]:
+            _no("Kafka took no access list for the exchange")
 
 
 def _watch(folder: Path, owner: int) -> None:

@@ -1,0 +1,332 @@
+"""The log's client on kafka-python: pure Python, in the extra `kafka`."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from threading import Lock, Thread
+from typing import Any, Final
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import (
+    ACL,
+    ACLOperation,
+    ACLPermissionType,
+    ACLResourcePatternType,
+    ConfigResource,
+    ConfigResourceType,
+    ResourcePattern,
+    ResourceType,
+)
+from kafka.errors import (
+    InvalidProducerEpochError,
+    InvalidProducerIdMappingError,
+    KafkaError,
+    KafkaTimeoutError,
+    ProducerFencedError,
+    TopicAlreadyExistsError,
+)
+
+from exchange.errors import Unavailable
+from exchange.log.kafka.clients import FencedError, Incoming, InterleavedError, Outgoing, Place, failure, together
+from exchange.log.kafka.cluster import Cluster
+
+_FENCED: Final = (ProducerFencedError, InvalidProducerEpochError, InvalidProducerIdMappingError)
+_FETCH: Final = 8 << 20
+_READERS: Final = 8
+
+
+class PythonClient:
+    """A `Client` by kafka-python."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        logging.getLogger("kafka").setLevel(logging.CRITICAL)  # every failure of it is one of our errors
+        self._cluster = cluster
+        self._common: dict[str, Any] = {
+            "bootstrap_servers": list(cluster.servers),
+            "client_id": "exchange",
+            "security_protocol": cluster.protocol,
+            "retry_backoff_ms": 5,  # with the default every transaction that follows another waits 100 ms
+            "request_timeout_ms": int(cluster.patience_s * 1000),
+            "bootstrap_timeout_ms": int(cluster.patience_s * 1000),
+            "reconnect_backoff_max_ms": 1000,
+        }
+        if cluster.protocol != "PLAINTEXT":
+            self._common |= {
+                "sasl_mechanism": cluster.mechanism,
+                "sasl_plain_username": cluster.user,
+                "sasl_plain_password": cluster.password,
+            }
+        if cluster.ca:
+            self._common["ssl_cafile"] = cluster.ca
+        self._admin_lock, self._readers_lock = Lock(), Lock()
+        self._admin_client: Any = None
+        self._readers: list[_Reader] = []
+
+    def topics(self) -> Mapping[str, int]:
+        """See `Client.topics`."""
+        with self._admin() as admin:
+            return {one["name"]: len(one["partitions"]) for one in admin.describe_topics()}
+
+    def create(self, topic: str, partitions: int, settings: Mapping[str, str]) -> None:
+        """See `Client.create`."""
+        copies = self._cluster.replication
+        wanted = {"num_partitions": partitions, "replication_factor": copies, "configs": dict(settings)}
+        with self._admin() as admin:
+            try:
+                admin.create_topics({topic: wanted}, timeout_ms=int(self._cluster.patience_s * 1000))
+            except TopicAlreadyExistsError:
+                pass
+            admin.wait_for_topics([topic], timeout_ms=int(self._cluster.patience_s * 1000))
+
+    def settings(self, topic: str) -> Mapping[str, str]:
+        """See `Client.settings`."""
+        with self._admin() as admin:
+            found = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)], config_filter="all")
+        return {name: str(one["value"]) for name, one in found["topic"][topic].items()}
+
+    def permit(self, topic: str) -> None:
+        """See `Client.permit`; without authentication there is nobody to permit."""
+        if not self._cluster.principal:
+            return
+        own = self._cluster.prefix + "."
+        prefixed = ACLResourcePatternType.PREFIXED
+        allowed = {
+            ResourcePattern(ResourceType.TOPIC, topic): ("READ", "WRITE", "DESCRIBE", "DESCRIBE_CONFIGS"),
+            ResourcePattern(ResourceType.TRANSACTIONAL_ID, own, prefixed): ("WRITE", "DESCRIBE"),
+            ResourcePattern(ResourceType.GROUP, own, prefixed): ("READ", "DESCRIBE"),
+        }
+        lists = [
+            ACL(self._cluster.principal, "*", ACLOperation[operation], ACLPermissionType.ALLOW, pattern)
+            for pattern, operations in allowed.items()
+            for operation in operations
+        ]
+        with self._admin() as admin:
+            for error in admin.create_acls(lists)["failed"]:
+                raise error("the access list")
+
+    def writer(self, transactional_id: str) -> "_Writer":
+        """See `Client.writer`."""
+        with self._translated():
+            return _Writer(self._common, self._cluster, transactional_id)
+
+    def ends(self, places: Sequence[Place], *, committed: bool) -> Mapping[Place, int]:
+        """See `Client.ends`."""
+        return self._offsets(places, "read_committed" if committed else "read_uncommitted", latest=True)
+
+    def begin(self, place: Place) -> int:
+        """See `Client.begin`."""
+        return self._offsets([place], "read_committed", latest=False)[place]
+
+    def read(self, place: Place, position: int, end: int, limit: int, size: int) -> Incoming:
+        """See `Client.read`."""
+        at = TopicPartition(*place)
+        found: list[Any] = []
+        deadline = time.monotonic() + self._cluster.patience_s
+        with self._reader("read_committed", at, position) as consumer:
+            while len(found) < limit and size > 0:
+                polled = consumer.poll(timeout_ms=200, max_records=limit - len(found)).get(at, [])
+                found += polled
+                size -= sum(len(one.value or b"") for one in polled)
+                # An empty poll does not mean the end: the position does.
+                if not polled and consumer.position(at) >= end:
+                    break
+                if polled and found[-1].offset + 1 >= end:
+                    break
+                if not polled and time.monotonic() > deadline:
+                    raise Unavailable("log_unavailable", where=f"{place[0]}/{place[1]}", detail="no answer to a read")
+            going_on = consumer.position(at)
+        return Incoming(
+            [one.offset for one in found],
+            [one.key for one in found],
+            [one.value for one in found],
+            [one.headers for one in found],
+            going_on,
+        )
+
+    def close(self) -> None:
+        """See `Client.close`."""
+        with self._admin_lock, self._readers_lock:
+            for reader in self._readers:
+                _quietly(reader.consumer.close, autocommit=False, timeout_ms=1000)
+            self._readers.clear()
+            if self._admin_client is not None:
+                _quietly(self._admin_client.close)
+            self._admin_client = None
+
+    def _offsets(self, places: Sequence[Place], isolation: str, *, latest: bool) -> Mapping[Place, int]:
+        asked = [TopicPartition(*place) for place in places]
+        with self._reader(isolation) as consumer:
+            ask = consumer.end_offsets if latest else consumer.beginning_offsets
+            found = ask(asked, timeout_ms=int(self._cluster.patience_s * 1000))
+        return {(one.topic, one.partition): offset for one, offset in found.items()}
+
+    @contextmanager
+    def _admin(self) -> Iterator[Any]:
+        with self._translated(), self._admin_lock:
+            if self._admin_client is None:
+                self._admin_client = KafkaAdminClient(**self._common)
+            try:
+                yield self._admin_client
+            except BaseException:
+                client, self._admin_client = self._admin_client, None
+                _quietly(client.close)
+                raise
+
+    @contextmanager
+    def _reader(self, isolation: str, at: TopicPartition | None = None, position: int = 0) -> Iterator[Any]:
+        """A consumer that nobody else uses; one that stands at the position already, where there is one."""
+        with self._translated():
+            reader = self._taken(isolation, at, position)
+            try:
+                if at is not None and (reader.at, reader.position) != (at, position):
+                    reader.consumer.assign([at])
+                    reader.consumer.seek(at, position)
+                yield reader.consumer
+                if at is not None:
+                    reader.at, reader.position = at, reader.consumer.position(at)
+            except BaseException:
+                _quietly(reader.consumer.close, autocommit=False, timeout_ms=1000)
+                raise
+            with self._readers_lock:
+                self._readers.append(reader)
+                surplus = self._readers.pop(0) if len(self._readers) > _READERS else None
+            if surplus is not None:
+                _quietly(surplus.consumer.close, autocommit=False, timeout_ms=1000)
+
+    def _taken(self, isolation: str, at: TopicPartition | None, position: int) -> "_Reader":
+        with self._readers_lock:
+            fit = [one for one in self._readers if one.isolation == isolation]
+            fit.sort(key=lambda one: (one.at, one.position) != (at, position))
+            if fit:
+                self._readers.remove(fit[0])
+                return fit[0]
+        return _Reader(isolation, self._consumer(isolation))
+
+    def _consumer(self, isolation: str) -> Any:  # noqa: ANN401 - kafka-python has no types
+        return KafkaConsumer(
+            **self._common,
+            metrics_enabled=False,
+            isolation_level=isolation,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            max_partition_fetch_bytes=_FETCH,
+            fetch_max_bytes=4 * _FETCH,
+            fetch_max_wait_ms=100,
+        )
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise failure(type(error).__name__, str(error), self._cluster.where, self._cluster.user) from None
+
+
+class _Reader:
+    """A consumer and where it stands."""
+
+    def __init__(self, isolation: str, consumer: Any) -> None:  # noqa: ANN401 - kafka-python has no types
+        self.isolation, self.consumer = isolation, consumer
+        self.at: TopicPartition | None = None
+        self.position = 0
+
+
+class _Writer:
+    """A `Writer` by kafka-python."""
+
+    def __init__(self, common: Mapping[str, Any], cluster: Cluster, transactional_id: str) -> None:
+        self._cluster = cluster
+        patience_ms = int(cluster.patience_s * 1000)
+        self._producer = KafkaProducer(
+            **common,
+            metrics_enabled=False,
+            transactional_id=transactional_id,
+            transaction_timeout_ms=int(cluster.transaction_s * 1000),
+            acks="all",
+            enable_idempotence=True,
+            delivery_timeout_ms=patience_ms + 1000,
+            max_block_ms=patience_ms,
+            max_request_size=18 << 20,
+            batch_size=512 << 10,
+            linger_ms=0,
+            allow_auto_create_topics=False,
+        )
+        try:
+            self._producer.init_transactions()
+        except BaseException as error:
+            self.close()
+            if isinstance(error, _FENCED):
+                raise FencedError from None
+            raise
+
+    def transact(self, batches: Sequence[Outgoing]) -> Sequence[range]:
+        """See `Writer.transact`."""
+        try:
+            self._producer.begin_transaction()
+            spans = self._sent(batches)
+            ranges = together(spans, batches)
+        except InterleavedError:
+            self._bounded(self._producer.abort_transaction)
+            raise
+        except _FENCED:
+            raise FencedError from None
+        except (KafkaError, OSError) as error:
+            raise failure(type(error).__name__, str(error), self._cluster.where, self._cluster.user) from None
+        # From here on a failure may come after the broker has stored all of it.
+        self._bounded(self._producer.commit_transaction)
+        return ranges
+
+    def close(self) -> None:
+        """See `Writer.close`: a producer waits for its brokers, so it does that on a thread of its own."""
+        Thread(target=_close, args=(self._producer, self._cluster.patience_s), daemon=True).start()
+
+    def _sent(self, batches: Sequence[Outgoing]) -> list[tuple[int, int]]:
+        """The positions of each batch's first and last message, all of them stored by the brokers."""
+        send = self._producer.send
+        ends = []
+        for one in batches:
+            sent = [
+                send(one.topic, value, key, headers, one.partition, one.time_ms)
+                for key, value, headers in zip(one.keys, one.values, one.headers, strict=True)
+            ]
+            ends.append((sent[0], sent[-1]))
+        self._producer.flush(timeout=self._cluster.patience_s)
+        return [(first.get(0).offset, last.get(0).offset) for first, last in ends]
+
+    def _bounded(self, call: Callable[[], None]) -> None:
+        """Ends the transaction; kafka-python itself waits for a dead broker without end."""
+        failures: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                call()
+            except BaseException as error:  # noqa: BLE001 - told to the caller's thread
+                failures.append(error)
+
+        thread = Thread(target=run, daemon=True)
+        thread.start()
+        thread.join(self._cluster.patience_s)
+        if thread.is_alive():
+            failures.append(KafkaTimeoutError("no answer to the end of a transaction"))
+        for error in failures:
+            detail = f"{type(error).__name__}: {error}; stored or not, the mark will tell"
+            raise Unavailable("log_unavailable", where=self._cluster.where, detail=detail) from None
+
+
+def _close(producer: Any, patience_s: float) -> None:  # noqa: ANN401 - kafka-python has no types
+    for _ in range(3):  # what it could not send fails when its time is over; only then does it close
+        try:
+            producer.close(timeout=patience_s)
+        except KafkaError:
+            continue
+        return
+
+
+def _quietly(call: Callable[..., Any], **arguments: Any) -> None:  # noqa: ANN401 - kafka-python has no types
+    try:
+        call(**arguments)
+    except (KafkaError, OSError, RuntimeError):
+        pass
+
