@@ -23,6 +23,7 @@ Open = Callable[[Path], RecordLog]
 ENGINES: dict[str, Open] = {
     "sqlite": lambda folder: SqliteRecordLog(folder / "records.db"),
     "kafka": lambda folder: kafka_log("kafka", folder),
+    "kafka+librdkafka": lambda folder: kafka_log("kafka+librdkafka", folder),
 }
 TOPIC = "ps.person"
 PARTITIONS = 3

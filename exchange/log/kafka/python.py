@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from threading import Lock, Thread
 from typing import Any, Final
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import IsolationLevel, KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetSpec, TopicPartition
 from kafka.admin import (
     ACL,
     ACLOperation,
@@ -34,6 +34,7 @@ from exchange.log.kafka.cluster import Cluster
 _FENCED: Final = (ProducerFencedError, InvalidProducerEpochError, InvalidProducerIdMappingError)
 _FETCH: Final = 8 << 20
 _READERS: Final = 8
+_POLL_MS: Final = 10  # a poll that brings nothing takes all of it
 
 
 class PythonClient:
@@ -59,29 +60,33 @@ class PythonClient:
             }
         if cluster.ca:
             self._common["ssl_cafile"] = cluster.ca
-        self._admin_lock, self._readers_lock = Lock(), Lock()
-        self._admin_client: Any = None
+        self._admin, self._offsets = _Shared(self._common), _Shared(self._common)
+        self._lock = Lock()
         self._readers: list[_Reader] = []
 
     def topics(self) -> Mapping[str, int]:
         """See `Client.topics`."""
-        with self._admin() as admin:
+        with self._translated(), self._admin.use() as admin:
             return {one["name"]: len(one["partitions"]) for one in admin.describe_topics()}
 
     def create(self, topic: str, partitions: int, settings: Mapping[str, str]) -> None:
         """See `Client.create`."""
         copies = self._cluster.replication
         wanted = {"num_partitions": partitions, "replication_factor": copies, "configs": dict(settings)}
-        with self._admin() as admin:
+        with self._translated(), self._admin.use() as admin:
             try:
                 admin.create_topics({topic: wanted}, timeout_ms=int(self._cluster.patience_s * 1000))
             except TopicAlreadyExistsError:
                 pass
-            admin.wait_for_topics([topic], timeout_ms=int(self._cluster.patience_s * 1000))
+            deadline = time.monotonic() + self._cluster.patience_s
+            while not _led(admin.describe_topics([topic])):
+                if time.monotonic() > deadline:
+                    raise Unavailable("log_unavailable", where=topic, detail="no broker leads the new topic")
+                time.sleep(0.005)
 
     def settings(self, topic: str) -> Mapping[str, str]:
         """See `Client.settings`."""
-        with self._admin() as admin:
+        with self._translated(), self._admin.use() as admin:
             found = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)], config_filter="all")
         return {name: str(one["value"]) for name, one in found["topic"][topic].items()}
 
@@ -101,7 +106,7 @@ class PythonClient:
             for pattern, operations in allowed.items()
             for operation in operations
         ]
-        with self._admin() as admin:
+        with self._translated(), self._admin.use() as admin:
             for error in admin.create_acls(lists)["failed"]:
                 raise error("the access list")
 
@@ -112,20 +117,21 @@ class PythonClient:
 
     def ends(self, places: Sequence[Place], *, committed: bool) -> Mapping[Place, int]:
         """See `Client.ends`."""
-        return self._offsets(places, "read_committed" if committed else "read_uncommitted", latest=True)
+        level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
+        return self._found(places, OffsetSpec.LATEST, level)
 
     def begin(self, place: Place) -> int:
         """See `Client.begin`."""
-        return self._offsets([place], "read_committed", latest=False)[place]
+        return self._found([place], OffsetSpec.EARLIEST, IsolationLevel.READ_COMMITTED)[place]
 
     def read(self, place: Place, position: int, end: int, limit: int, size: int) -> Incoming:
         """See `Client.read`."""
         at = TopicPartition(*place)
         found: list[Any] = []
         deadline = time.monotonic() + self._cluster.patience_s
-        with self._reader("read_committed", at, position) as consumer:
+        with self._reader(at, position) as consumer:
             while len(found) < limit and size > 0:
-                polled = consumer.poll(timeout_ms=200, max_records=limit - len(found)).get(at, [])
+                polled = consumer.poll(timeout_ms=_POLL_MS, max_records=limit - len(found)).get(at, [])
                 found += polled
                 size -= sum(len(one.value or b"") for one in polled)
                 # An empty poll does not mean the end: the position does.
@@ -146,75 +152,48 @@ class PythonClient:
 
     def close(self) -> None:
         """See `Client.close`."""
-        with self._admin_lock, self._readers_lock:
+        with self._lock:
             for reader in self._readers:
-                _quietly(reader.consumer.close, autocommit=False, timeout_ms=1000)
+                reader.close()
             self._readers.clear()
-            if self._admin_client is not None:
-                _quietly(self._admin_client.close)
-            self._admin_client = None
+        self._admin.close()
+        self._offsets.close()
 
-    def _offsets(self, places: Sequence[Place], isolation: str, *, latest: bool) -> Mapping[Place, int]:
-        asked = [TopicPartition(*place) for place in places]
-        with self._reader(isolation) as consumer:
-            ask = consumer.end_offsets if latest else consumer.beginning_offsets
-            found = ask(asked, timeout_ms=int(self._cluster.patience_s * 1000))
-        return {(one.topic, one.partition): offset for one, offset in found.items()}
-
-    @contextmanager
-    def _admin(self) -> Iterator[Any]:
-        with self._translated(), self._admin_lock:
-            if self._admin_client is None:
-                self._admin_client = KafkaAdminClient(**self._common)
-            try:
-                yield self._admin_client
-            except BaseException:
-                client, self._admin_client = self._admin_client, None
-                _quietly(client.close)
-                raise
+    def _found(self, places: Sequence[Place], spec: Any, level: Any) -> Mapping[Place, int]:  # noqa: ANN401 - untyped
+        asked = {TopicPartition(*place): spec for place in places}
+        patience_ms = int(self._cluster.patience_s * 1000)
+        with self._translated(), self._offsets.use() as admin:
+            found = admin.list_partition_offsets(asked, isolation_level=level, timeout_ms=patience_ms)
+        return {(one.topic, one.partition): answer.offset for one, answer in found.items()}
 
     @contextmanager
-    def _reader(self, isolation: str, at: TopicPartition | None = None, position: int = 0) -> Iterator[Any]:
-        """A consumer that nobody else uses; one that stands at the position already, where there is one."""
+    def _reader(self, at: TopicPartition, position: int) -> Iterator[Any]:
+        """A consumer at this position, that nobody else uses; one that stands there already, where there is one."""
         with self._translated():
-            reader = self._taken(isolation, at, position)
+            reader = self._taken(at, position)
             try:
-                if at is not None and (reader.at, reader.position) != (at, position):
+                if (reader.at, reader.position) != (at, position):
                     reader.consumer.assign([at])
                     reader.consumer.seek(at, position)
                 yield reader.consumer
-                if at is not None:
-                    reader.at, reader.position = at, reader.consumer.position(at)
+                reader.at, reader.position = at, reader.consumer.position(at)
             except BaseException:
-                _quietly(reader.consumer.close, autocommit=False, timeout_ms=1000)
+                reader.close()
                 raise
-            with self._readers_lock:
+            with self._lock:
                 self._readers.append(reader)
                 surplus = self._readers.pop(0) if len(self._readers) > _READERS else None
             if surplus is not None:
-                _quietly(surplus.consumer.close, autocommit=False, timeout_ms=1000)
+                surplus.close()
 
-    def _taken(self, isolation: str, at: TopicPartition | None, position: int) -> "_Reader":
-        with self._readers_lock:
-            fit = [one for one in self._readers if one.isolation == isolation]
-            fit.sort(key=lambda one: (one.at, one.position) != (at, position))
-            if fit:
-                self._readers.remove(fit[0])
-                return fit[0]
-        return _Reader(isolation, self._consumer(isolation))
-
-    def _consumer(self, isolation: str) -> Any:  # noqa: ANN401 - kafka-python has no types
-        return KafkaConsumer(
-            **self._common,
-            metrics_enabled=False,
-            isolation_level=isolation,
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-            max_partition_fetch_bytes=_FETCH,
-            fetch_max_bytes=4 * _FETCH,
-            fetch_max_wait_ms=100,
-        )
+    def _taken(self, at: TopicPartition, position: int) -> "_Reader":
+        with self._lock:
+            if self._readers:
+                fit = [one for one in self._readers if (one.at, one.position) == (at, position)]
+                chosen = fit[0] if fit else self._readers[-1]
+                self._readers.remove(chosen)
+                return chosen
+        return _Reader(self._common)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -224,13 +203,55 @@ class PythonClient:
             raise failure(type(error).__name__, str(error), self._cluster.where, self._cluster.user) from None
 
 
+class _Shared:
+    """A client for one question at a time, made when it is first needed and anew after a failure."""
+
+    def __init__(self, common: Mapping[str, Any]) -> None:
+        self._common, self._lock = common, Lock()
+        self._client: Any = None
+
+    @contextmanager
+    def use(self) -> Iterator[Any]:
+        """The client, for the caller alone."""
+        with self._lock:
+            if self._client is None:
+                self._client = KafkaAdminClient(**self._common)
+            try:
+                yield self._client
+            except BaseException:
+                client, self._client = self._client, None
+                _quietly(client.close)
+                raise
+
+    def close(self) -> None:
+        """Gives its connections back."""
+        with self._lock:
+            if self._client is not None:
+                _quietly(self._client.close)
+            self._client = None
+
+
 class _Reader:
     """A consumer and where it stands."""
 
-    def __init__(self, isolation: str, consumer: Any) -> None:  # noqa: ANN401 - kafka-python has no types
-        self.isolation, self.consumer = isolation, consumer
+    def __init__(self, common: Mapping[str, Any]) -> None:
         self.at: TopicPartition | None = None
         self.position = 0
+        self.consumer = KafkaConsumer(
+            **common,
+            metrics_enabled=False,
+            isolation_level="read_committed",
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            max_partition_fetch_bytes=_FETCH,
+            fetch_max_bytes=4 * _FETCH,
+            fetch_max_wait_ms=5,
+        )
+
+    def close(self) -> None:
+        """Gives its connections back."""
+        _quietly(self.consumer.close, autocommit=False, timeout_ms=1000)
 
 
 class _Writer:
@@ -330,3 +351,10 @@ def _quietly(call: Callable[..., Any], **arguments: Any) -> None:  # noqa: ANN40
     except (KafkaError, OSError, RuntimeError):
         pass
 
+
+def _led(topics: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether every partition of these topics has a broker that takes records."""
+    return all(
+        not one["error_code"] and one["partitions"] and all(part["leader_id"] >= 0 for part in one["partitions"])
+        for one in topics
+    )
