@@ -22,7 +22,7 @@ FILE: Final = "exchange.toml"
 SAMPLE: Final = "sample."  # so begins the origin of a sample site, and no other's
 _LARGEST: Final = 1 << 20
 # Not settings of a site: which site, whose token; and what only our own tests read.
-_OTHER_VARIABLES: Final = frozenset({"EXCHANGE_SITE", "EXCHANGE_TOKEN", "EXCHANGE_LANG"})
+_OTHERS: Final = frozenset({"EXCHANGE_SITE", "EXCHANGE_TOKEN", "EXCHANGE_LANG"})
 _OF_TESTS: Final = "EXCHANGE_TEST_"
 
 
@@ -49,10 +49,17 @@ SETTINGS: Final = (
     Setting("origin", "text", None, "name of the audit log (C2SP origin); never changes"),
     Setting("time_zone", "text", "Asia/Shanghai", "zone in which times are shown"),
     Setting("engines.control", "engine", "sqlite:data/control.db", "event store, audit outbox, documents"),
-    Setting("engines.log", "engine", "sqlite:data/records.db", "record log"),
+    Setting("engines.log", "engine", "sqlite:data/records.db", "record log: sqlite:FILE or kafka://HOST:PORT,…/PREFIX"),
     Setting("engines.state", "engine", "sqlite:data/state.db", "latest record per subject"),
     Setting("engines.audit", "engine", "file:data/audit", "folder of the audit log's tiles and checkpoints"),
     Setting("engines.policy", "engine", "regorus:", "policy engine: regorus: or opa:PATH of an OPA binary"),
+    Setting("kafka.security.protocol", "text", "SASL_SSL", "SASL_SSL; on this machine also SASL_PLAINTEXT, PLAINTEXT"),
+    Setting("kafka.sasl.mechanism", "text", "SCRAM-SHA-512", "SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN"),
+    Setting("kafka.sasl.username", "text", "exchange", "the exchange's own account at the brokers"),
+    Setting("kafka.sasl.password", "secret", "file:keys/kafka.password", "that account's password"),
+    Setting("kafka.ssl.ca.location", "text", "", "file of the brokers' certificate authority (PEM); else the system's"),
+    Setting("kafka.replication.factor", "int", 3, "brokers that keep each record of a new topic", 1, 9),
+    Setting("kafka.min.insync.replicas", "int", 2, "of these, how many must have it before it counts", 1, 9),
     Setting("policy.deadline_ms", "int", 100, "a question answered later than this is refused", 1, 60_000),
     Setting("access.release_records", "int", 10_000, "records in one release at the most", 1, 10_000),
     Setting("access.in_flight", "int", 8, "releases a reader keeps waiting for their checkpoint", 1, 64),
@@ -209,7 +216,7 @@ def _overrides(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for variable in sorted(environment):
         if variable in known:
             yield variable, known[variable]
-        elif variable.startswith("EXCHANGE_") and not variable.startswith(_OF_TESTS) and variable not in _OTHER_VARIABLES:
+        elif variable.startswith("EXCHANGE_") and not variable.startswith(_OF_TESTS) and variable not in _OTHERS:
             near = get_close_matches(variable, known, n=1, cutoff=0.85)
             if near:
                 raise Invalid("setting_unknown", where="environment", name=variable, nearest=near[0])

@@ -24,7 +24,9 @@ ROOT = Path(__file__).resolve().parent.parent
 _TRIGGERED: set[str] = set()
 MEMORY = Path("/dev/shm")  # only where there is one
 ROOM = 2 * 1024**3
-QUICK = "not torture and not demo and not opa and not kafka and not whole"  # what `make test` runs first: the embedded part
+QUICK = (
+    "not torture and not demo and not opa and not kafka and not whole"  # what `make test` runs first: the embedded part
+)
 
 
 def _note_codes() -> None:

@@ -2,7 +2,8 @@
 
 | variable | means |
 |---|---|
-| `EXCHANGE_TEST_KAFKA` | `kafka://HOST:PORT`, the user `exchange` and others by `EXCHANGE_TEST_KAFKA_SECRETS`, a folder with a file for each user's password; without that folder no authentication |
+| `EXCHANGE_TEST_KAFKA` | `kafka://HOST:PORT` of brokers on this machine |
+| `EXCHANGE_TEST_KAFKA_SECRETS` | folder with the passwords of `admin`, `exchange`, `department`; else no authentication |
 | `REQUIRE` | names, with commas: a server named here and not to be had fails the tests instead of skipping them |
 """
 

@@ -1,9 +1,11 @@
 """Record logs on the tests' Kafka."""
 
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 
 from exchange.log.kafka.log import KafkaRecordLog
+from exchange.wiring.engines import KAFKA
 from tests import services
 
 
@@ -12,13 +14,10 @@ def kafka_log(engine: str, folder: Path) -> KafkaRecordLog:
     return open_log(engine, services.kafka(), "t" + sha256(str(folder).encode()).hexdigest()[:12])
 
 
-def open_log(engine: str, kafka: services.Kafka, prefix: str, user: str = "exchange", **changes: float) -> KafkaRecordLog:
+def open_log(
+    engine: str, kafka: services.Kafka, prefix: str, user: str = "exchange", **changes: float
+) -> KafkaRecordLog:
     """A log by the client of this engine."""
     cluster = kafka.cluster(prefix, user, **changes)
-    if engine == "kafka":
-        from exchange.log.kafka.python import PythonClient
-
-        return KafkaRecordLog(PythonClient(cluster), cluster)
-    from exchange.log.kafka.librdkafka import LibrdkafkaClient
-
-    return KafkaRecordLog(LibrdkafkaClient(cluster), cluster)
+    client = import_module(f"exchange.log.kafka.{KAFKA[engine][2]}").KafkaClient(cluster)
+    return KafkaRecordLog(client, cluster)

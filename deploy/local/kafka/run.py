@@ -3,9 +3,9 @@
     run.py start [--brokers 1|3] [--port PORT] [--folder FOLDER] [--while PID]
     run.py stop | status | url [--folder FOLDER]
 
-`start` may be called again: what runs and answers is left alone, what was half started is stopped and started anew. It
-returns when a client has logged in and listed the topics. Jars come by Maven into `.tools/kafka`; data, settings and the
-passwords, made at random, stand in the folder (`build/services/kafka`), readable by its owner alone:
+`start` may be called again: what runs and answers is left alone, what was half started is stopped and started anew.
+It returns when a client has logged in and listed the topics. Jars come by Maven into `.tools/kafka`; data, settings and
+the passwords, made at random, stand in the folder (`build/services/kafka`), readable by its owner alone:
 
     secrets/admin  secrets/exchange  secrets/department   a password each; so are the users named
     url                                                   what `engines.log` takes
@@ -31,7 +31,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -88,12 +88,8 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def start(folder: Path, brokers: int, port: int) -> None:
     """Brings the brokers up, or leaves them as they are when they answer."""
-    if len(_running(folder)) == _count(folder) > 0 and (folder / "url").exists():
-        try:
-            _check(folder, deadline=time.monotonic() + 15)
-            return
-        except LocalError:
-            pass
+    if len(_running(folder)) == _count(folder) > 0 and (folder / "url").exists() and _answers(folder):
+        return
     stop(folder)
     java = shutil.which("java") or _no("there is no Java: install a JRE, 17 or newer (Debian: default-jre-headless)")
     _install()
@@ -103,12 +99,13 @@ def start(folder: Path, brokers: int, port: int) -> None:
             _format(java, folder, brokers, port)
         try:
             _launch(java, folder)
-            return
         except LocalError:
             stop(folder)
             if last or port or not _in_use(folder):
                 raise
-            (folder / "formatted").unlink()  # a port was taken between the choice and the start: others, from new
+        else:
+            return
+        (folder / "formatted").unlink()  # a port was taken between the choice and the start: others, from new
 
 
 def stop(folder: Path) -> None:
@@ -126,10 +123,8 @@ def stop(folder: Path) -> None:
 
 
 def _kill(process: int, sign: signal.Signals) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.kill(process, sign)
-    except ProcessLookupError:
-        pass
 
 
 def _no(text: str) -> NoReturn:
@@ -276,6 +271,14 @@ def _launch(java: str, folder: Path) -> None:
     _permit(folder)
 
 
+def _answers(folder: Path) -> bool:
+    try:
+        _check(folder, deadline=time.monotonic() + 15)
+    except LocalError:
+        return False
+    return True
+
+
 def _check(folder: Path, deadline: float) -> None:
     """A client logs in and lists the topics, in the time that is left; every broker is seen."""
     from kafka.errors import KafkaError
@@ -371,13 +374,13 @@ def _running(folder: Path) -> dict[str, int]:
 
 def _command(process: int) -> str:
     """The command line of a process, empty when there is none or it has ended."""
-    try:
-        if Path("/proc/self").exists():
+    if Path("/proc/self").exists():
+        try:
             return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
-        shown = subprocess.run(["ps", "-o", "command=", "-p", str(process)], capture_output=True, text=True, check=False)
-        return shown.stdout
-    except OSError:
-        return ""
+        except OSError:
+            return ""
+    shown = subprocess.run(["ps", "-o", "command=", "-p", str(process)], capture_output=True, text=True, check=False)
+    return shown.stdout
 
 
 def _output(folder: Path) -> str:
@@ -422,8 +425,9 @@ def _uuid() -> str:
 
 def _write(path: Path, text: str) -> None:
     """A file that its owner alone can read."""
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(text, "utf-8")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ MECHANISMS: Final = ("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN")
 # A source's mark lies in the partition that its name gives, so this never changes. Several, because a writer that died
 # in the middle holds up all who share its partition until the broker has given its transaction up.
 MARK_PARTITIONS: Final = 4
+_DEFAULT_PREFIX: Final = "exchange"
 _PREFIX: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,40}")
 _SERVER: Final = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):([0-9]{1,5})")
 _LARGEST: Final = 18 << 20  # a record of 16 MiB with its key and headers
@@ -31,7 +32,7 @@ class Cluster:
     """
 
     servers: tuple[str, ...]
-    prefix: str = "exchange"
+    prefix: str = _DEFAULT_PREFIX
     protocol: str = "SASL_SSL"
     mechanism: str = "SCRAM-SHA-512"
     user: str = ""
@@ -87,7 +88,7 @@ def cluster(url: str, **settings: object) -> Cluster:
     places, _, prefix = url.removeprefix("//").partition("/")
     servers = tuple(places.split(","))
     ports = [_SERVER.fullmatch(server) for server in servers]
-    prefix = prefix or Cluster.__dataclass_fields__["prefix"].default
+    prefix = prefix or _DEFAULT_PREFIX
     if not url.startswith("//") or not all(one and 0 < int(one[1]) < 65_536 for one in ports):
         raise _wrong("engines.log", "kafka://HOST:PORT,HOST:PORT/PREFIX")
     if not _PREFIX.fullmatch(prefix):

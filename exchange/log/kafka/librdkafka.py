@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from threading import Lock, Thread
 from typing import Any, Final
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import (
     AclBinding,
     AclOperation,
@@ -36,7 +36,7 @@ _AT_ONCE: Final = 1_000
 _QUEUED_KIB: Final = 64 << 10
 
 
-class LibrdkafkaClient:
+class KafkaClient:
     """A `Client` by confluent-kafka."""
 
     def __init__(self, cluster: Cluster) -> None:
@@ -136,17 +136,17 @@ class LibrdkafkaClient:
                     if problem is None:
                         found.append(one)
                         size -= len(one)
-                        reader.position = one.offset() + 1
+                        reader.position = _offset(one) + 1
                     elif problem.code() == KafkaError._PARTITION_EOF:
                         # The end of what is committed; only this tells that nothing but control records came.
-                        reader.position = max(reader.position, one.offset())
+                        reader.position = max(reader.position, _offset(one))
                     elif problem.fatal() or not problem.retriable():
                         raise KafkaException(problem)
                 if not polled and time.monotonic() > deadline:
                     raise Unavailable("log_unavailable", where=f"{place[0]}/{place[1]}", detail="no answer to a read")
             going_on = reader.position
         return Incoming(
-            [one.offset() for one in found],
+            [_offset(one) for one in found],
             [one.key() for one in found],
             [one.value() for one in found],
             [one.headers() or () for one in found],
@@ -312,7 +312,9 @@ class _Writer:
             last = len(one.values) - 1
             for index, (key, value, headers) in enumerate(zip(one.keys, one.values, one.headers, strict=True)):
                 told = {} if 0 < index < last else {"on_delivery": noted((number, index == last))}
-                self._full(produce, one.topic, value, key, one.partition, timestamp=one.time_ms, headers=headers, **told)
+                self._full(
+                    produce, one.topic, value, key, one.partition, timestamp=one.time_ms, headers=headers, **told
+                )
         left = self._producer.flush(self._cluster.patience_s)
         if failed:
             raise KafkaException(failed[0])
@@ -353,6 +355,12 @@ class _Writer:
             return
 
 
+def _offset(message: Message) -> int:
+    offset = message.offset()
+    assert offset is not None  # noqa: S101 - of every message that a consumer gives
+    return offset
+
+
 def _failure(error: KafkaException, cluster: Cluster) -> Exception:
     inner = error.args[0]
     return failure(inner.name(), inner.str(), cluster.where, cluster.user)
@@ -364,4 +372,4 @@ def _discard(producer: Producer) -> None:
 
 
 def _unheard(_: KafkaError) -> None:
-    """librdkafka tells here what every call that it concerns fails with, too."""
+    """Librdkafka tells here what every call that it concerns fails with, too."""

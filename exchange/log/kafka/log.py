@@ -22,11 +22,11 @@ then the transaction is undone and tried again.
 are not readable yet; `append` waits for them at most `patience_s`. A writer that died there is undone by the broker
 after `transaction_s`, and at once when its source publishes again.
 
-**What the cluster's operators do.** Topics are made to be kept for ever: no retention, no compaction of records. A topic
-whose settings were changed to lose records is refused by `create` (`kafka_topic_settings`). Records that are gone, from
-the beginning (`delete-records`, retention) or from the end (a lost or old disk), are `Tampered`: `end` and `read` notice
-the first, `publish.recover` by its commit marks the second. More partitions than a topic was made with are served:
-what was there stays readable, and new records of a subject may lie in another partition than its old ones.
+**What the cluster's operators do.** Topics are made to be kept for ever: no retention, no compaction of records. A
+topic whose settings were changed to lose records is refused by `create` (`kafka_topic_settings`). Records that are gone,
+from the beginning (`delete-records`, retention) or from the end (a lost or old disk), are `Tampered`: `end` and `read`
+notice the first, `publish.recover` by its commit marks the second. More partitions than a topic was made with are
+served: what was there stays readable, new records of a subject may lie in another partition than its old ones.
 """
 
 import time
@@ -181,25 +181,23 @@ class KafkaRecordLog:
         """The positions of the messages, stored with the mark in one transaction."""
         for attempt in range(_TRIES):
             try:
-                writer = self._writer(source)
-                if lowest <= writer.mark:
-                    raise Invalid("sequence_not_after_mark", source=source)
+                writer = self._writer(source, lowest)
                 *ranges, _ = writer.writer.transact([*messages, self._marks.message(source, mark)])
             except FencedError:
                 self._give_up(source)  # another one took over: take over in turn, and look at the mark again
             except InterleavedError:
                 time.sleep(_PAUSE_S * 2**attempt)
-            except Invalid:
-                raise
-            except BaseException:
-                self._give_up(source)  # stored or not: the next writer learns it from the mark
+            except BaseException as error:
+                if not (isinstance(error, Invalid) and error.code == "sequence_not_after_mark"):
+                    self._give_up(source)  # stored or not: the next writer learns it from the mark
                 raise
             else:
                 writer.mark = mark
                 return ranges
         raise Unavailable("log_unavailable", where=source, detail="others write to the same place all the time")
 
-    def _writer(self, source: str) -> _Source:
+    def _writer(self, source: str, lowest: int) -> _Source:
+        """The source's writer, when `lowest` is after its mark."""
         known = self._sources.get(source)
         if known is None:
             self._trim()
@@ -211,6 +209,8 @@ class KafkaRecordLog:
                 writer.close()
                 raise
             self._sources[source] = known
+        if lowest <= known.mark:
+            raise Invalid("sequence_not_after_mark", source=source)
         return known
 
     def _trim(self) -> None:
@@ -317,6 +317,4 @@ def _check_settings(client: Client, topic: str, needed: Mapping[str, str]) -> No
     found = client.settings(topic)
     for name in _LOSING:
         if found.get(name) != needed[name]:
-            raise Invalid(
-                "kafka_topic_settings", where=topic, name=name, found=found.get(name), needed=needed[name]
-            )
+            raise Invalid("kafka_topic_settings", where=topic, name=name, found=found.get(name), needed=needed[name])

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock, Thread
 from typing import Any, Final
 
@@ -37,7 +37,7 @@ _READERS: Final = 8
 _POLL_MS: Final = 10  # a poll that brings nothing takes all of it
 
 
-class PythonClient:
+class KafkaClient:
     """A `Client` by kafka-python."""
 
     def __init__(self, cluster: Cluster) -> None:
@@ -74,10 +74,8 @@ class PythonClient:
         copies = self._cluster.replication
         wanted = {"num_partitions": partitions, "replication_factor": copies, "configs": dict(settings)}
         with self._translated(), self._admin.use() as admin:
-            try:
+            with suppress(TopicAlreadyExistsError):
                 admin.create_topics({topic: wanted}, timeout_ms=int(self._cluster.patience_s * 1000))
-            except TopicAlreadyExistsError:
-                pass
             deadline = time.monotonic() + self._cluster.patience_s
             while not _led(admin.describe_topics([topic])):
                 if time.monotonic() > deadline:
@@ -346,10 +344,8 @@ def _close(producer: Any, patience_s: float) -> None:  # noqa: ANN401 - kafka-py
 
 
 def _quietly(call: Callable[..., Any], **arguments: Any) -> None:  # noqa: ANN401 - kafka-python has no types
-    try:
+    with suppress(KafkaError, OSError, RuntimeError):
         call(**arguments)
-    except (KafkaError, OSError, RuntimeError):
-        pass
 
 
 def _led(topics: Sequence[Mapping[str, Any]]) -> bool:
