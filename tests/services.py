@@ -3,7 +3,7 @@
 | variable | means |
 |---|---|
 | `EXCHANGE_TEST_KAFKA` | `kafka://HOST:PORT` of brokers on this machine |
-| `EXCHANGE_TEST_KAFKA_SECRETS` | folder with the passwords of `admin`, `exchange`, `department`; else no authentication |
+| `EXCHANGE_TEST_KAFKA_SECRETS` | folder with the passwords of its users; without it there is no authentication |
 | `REQUIRE` | names, with commas: a server named here and not to be had fails the tests instead of skipping them |
 """
 

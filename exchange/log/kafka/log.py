@@ -23,10 +23,10 @@ are not readable yet; `append` waits for them at most `patience_s`. A writer tha
 after `transaction_s`, and at once when its source publishes again.
 
 **What the cluster's operators do.** Topics are made to be kept for ever: no retention, no compaction of records. A
-topic whose settings were changed to lose records is refused by `create` (`kafka_topic_settings`). Records that are gone,
-from the beginning (`delete-records`, retention) or from the end (a lost or old disk), are `Tampered`: `end` and `read`
-notice the first, `publish.recover` by its commit marks the second. More partitions than a topic was made with are
-served: what was there stays readable, new records of a subject may lie in another partition than its old ones.
+topic whose settings were changed to lose records is refused by `create` (`kafka_topic_settings`). Records that are
+gone, from the beginning (`delete-records`, retention) or from the end (a lost or old disk), are `Tampered`: `end` and
+`read` notice the first, `publish.recover` by its commit marks the second. More partitions than a topic was made with
+are served: what was there stays readable, new records of a subject may lie in another partition than its old ones.
 """
 
 import time
