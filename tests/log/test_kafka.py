@@ -16,7 +16,14 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, ResourceType
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    ResourceType,
+)
 
 from exchange.errors import ExchangeError, Invalid, Tampered, Unavailable
 from exchange.log.kafka.log import KafkaRecordLog
@@ -124,13 +131,13 @@ def own() -> Iterator[services.Kafka]:
 
 
 WRITER = """
-import json, sys
+import json, os
 from tests import services
 from tests.conformance.test_record_log import TOPIC, batch
 from tests.log.kafka import open_log
 from exchange.errors import Invalid, Unavailable
 
-url, passwords, prefix, engine, last = json.loads(sys.stdin.read())
+url, passwords, prefix, engine, last = json.loads(os.environ["WRITER"])
 log = open_log(engine, services.Kafka(url, passwords), prefix)
 taken = []
 while (mark := log.mark("src")) < last:
@@ -148,20 +155,15 @@ def test_two_processes_with_one_source(log: KafkaRecordLog, kafka: services.Kafk
     given = [(kafka.url, kafka.passwords, prefix, engine, 12) for engine in ENGINES]
     writers = [
         subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", WRITER], stdin=-1, stdout=-1, text=True, cwd=services.ROOT
+            [sys.executable, "-W", "ignore", "-c", WRITER],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=services.ROOT,
+            env={**os.environ, "WRITER": json.dumps(one)},
         )
-        for _ in given
+        for one in given
     ]
-    for writer, one in zip(writers, given, strict=True):
-        assert writer.stdin is not None
-        writer.stdin.write(json.dumps(one))
-        writer.stdin.close()
-    took: list[list[int]] = []
-    for writer in writers:
-        assert writer.stdout is not None
-        took.append(json.loads(writer.stdout.read()))
-        assert writer.wait() == 0
-        writer.stdout.close()
+    took = [json.loads(writer.communicate()[0]) for writer in writers]
     assert set(took[0]).isdisjoint(took[1])
     assert ids(log) == [f"src/{number}" for number in range(1, 13)]
     assert log.mark("src") == 12
@@ -259,8 +261,9 @@ def test_a_topic_that_would_lose_records_is_refused(log: KafkaRecordLog, kafka: 
     """Retention or compaction of records, set by an operator: nothing is published there any more."""
     admin = AdminClient(client(kafka))
     for name, value in (("retention.ms", "86400000"), ("cleanup.policy", "compact")):
-        resource = ConfigResource(ResourceType.TOPIC, f"{prefix}.log.{TOPIC}", set_config={name: value})
-        for done in admin.alter_configs([resource]).values():
+        entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.TOPIC, f"{prefix}.log.{TOPIC}", incremental_configs=[entry])
+        for done in admin.incremental_alter_configs([resource]).values():
             done.result(30)
         with pytest.raises(Invalid, match="kafka_topic_settings"):
             log.create(TOPIC, PARTITIONS)
@@ -284,7 +287,8 @@ def test_marks_outlive_compaction(log: KafkaRecordLog, kafka: services.Kafka, pr
     for at in range(1, 6):
         log.append("src", at, [batch([at])])
     resource = ConfigResource(ResourceType.TOPIC, f"{prefix}.marks")
-    (found,) = AdminClient(client(kafka)).describe_configs([resource]).values()
+    admin = AdminClient(client(kafka))
+    (found,) = admin.describe_configs([resource]).values()
     assert found.result(30)["cleanup.policy"].value == "compact"
     again = open_log("kafka", kafka, prefix)
     assert (again.mark("src"), again.mark("other")) == (5, 0)
@@ -294,7 +298,8 @@ def test_marks_outlive_compaction(log: KafkaRecordLog, kafka: services.Kafka, pr
 def test_a_log_whose_marks_are_gone_takes_nothing(log: KafkaRecordLog, kafka: services.Kafka, prefix: str) -> None:
     """Without its marks a log would take every record a second time."""
     log.append("src", 1, [batch([1])])
-    for done in AdminClient(client(kafka)).delete_topics([f"{prefix}.marks"]).values():
+    admin = AdminClient(client(kafka))
+    for done in admin.delete_topics([f"{prefix}.marks"]).values():
         done.result(30)
     again = open_log("kafka", kafka, prefix)
     for call in (lambda: again.mark("src"), lambda: again.append("src", 2, [batch([2])])):
@@ -329,10 +334,9 @@ def test_only_the_exchange_reads_and_writes(engine: str, kafka: services.Kafka, 
     topic = f"{prefix}.log.{TOPIC}"
     consumer = Consumer(client(kafka, "department", **{"group.id": "x"}))
     consumer.assign([TopicPartition(topic, 0, 0)])
-    refused = consumer.poll(30)
-    assert refused is not None
-    assert (problem := refused.error()) is not None
-    assert problem.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+    heard = [one.error() for one in consumer.consume(2, timeout=5)]  # its group is refused, too
+    assert all(heard)
+    assert KafkaError.TOPIC_AUTHORIZATION_FAILED in {problem.code() for problem in heard if problem is not None}
     consumer.close()
     told: list[KafkaError | None] = []
     producer = Producer(client(kafka, "department"))
@@ -354,10 +358,10 @@ def test_a_wrong_password_is_told_as_such(engine: str, kafka: services.Kafka, pr
     if not kafka.passwords:
         pytest.skip("no kafka with access lists: this one has no authentication")
     wrong = services.Kafka(kafka.url, {"exchange": "wrong-password"})
-    log = open_log(engine, wrong, prefix, patience_s=5.0)
+    log = open_log(engine, wrong, prefix, patience_s=2.0)
     with pytest.raises(ExchangeError) as caught:
         log.topics()
-    assert caught.value.code in {"kafka_refused", "log_unavailable"}
+    assert caught.value.code == "kafka_refused"
     assert "wrong-password" not in repr(caught.value)
     log.close()
 
@@ -365,7 +369,7 @@ def test_a_wrong_password_is_told_as_such(engine: str, kafka: services.Kafka, pr
 def test_a_stock_consumer_reads_frames_and_headers(log: KafkaRecordLog, kafka: services.Kafka, prefix: str) -> None:
     """Key, Confluent frame, headers and time, as any client of Kafka gets them."""
     log.append("src", 2, [batch([1, 2], 1)])
-    config = {"group.id": "x", "isolation.level": "read_committed", "enable.auto.commit": False}
+    config: dict[str, Any] = {"group.id": "x", "isolation.level": "read_committed", "enable.auto.commit": False}
     consumer = Consumer(client(kafka, **config))
     consumer.assign([TopicPartition(f"{prefix}.log.{TOPIC}", 1, 0)])
     messages = consumer.consume(2, timeout=30)

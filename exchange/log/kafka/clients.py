@@ -35,8 +35,10 @@ _DAMAGED: Final = frozenset(
 )
 
 
-class FencedError(Exception):
-    """Another writer of the same source has begun: this one may write no more, and nothing of it was stored."""
+class OutdatedError(Exception):
+    """Another writer of the same source has begun, or this one does not know the topic as it is now: it can write no
+    more, and nothing was stored.
+    """
 
 
 class InterleavedError(Exception):
@@ -73,7 +75,7 @@ class Writer(Protocol):
         """Stores all or nothing, durable on return; the positions of each batch, which stands together.
 
         Raises:
-            FencedError, InterleavedError: nothing is stored.
+            OutdatedError, InterleavedError: nothing is stored.
             Unavailable: it is stored or not, and that may show later.
         """
         ...

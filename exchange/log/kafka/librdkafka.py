@@ -1,5 +1,6 @@
 """The log's client on confluent-kafka (librdkafka), several times as fast: in the extra `librdkafka`."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from confluent_kafka.admin import (
 )
 
 from exchange.errors import Unavailable
-from exchange.log.kafka.clients import FencedError, Incoming, InterleavedError, Outgoing, Place, failure, together
+from exchange.log.kafka.clients import Incoming, InterleavedError, OutdatedError, Outgoing, Place, failure, together
 from exchange.log.kafka.cluster import Cluster
 
 _FENCED: Final = frozenset(
@@ -29,8 +30,13 @@ _FENCED: Final = frozenset(
         KafkaError.PRODUCER_FENCED,
         KafkaError.INVALID_PRODUCER_EPOCH,
         KafkaError.INVALID_PRODUCER_ID_MAPPING,
+        KafkaError._UNKNOWN_PARTITION,  # added since it last asked
     }
 )
+_REFUSED: Final = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})
+_SILENT: Final = logging.getLogger("exchange.log.kafka.librdkafka")
+_SILENT.addHandler(logging.NullHandler())
+_SILENT.propagate = False
 _READERS: Final = 8
 _AT_ONCE: Final = 1_000
 _QUEUED_KIB: Final = 64 << 10
@@ -48,8 +54,9 @@ class KafkaClient:
             "allow.auto.create.topics": False,
             "reconnect.backoff.max.ms": 1000,
             "topic.metadata.refresh.fast.interval.ms": 20,
-            "error_cb": _unheard,
-            "log_level": 0,  # every failure of it is one of our errors
+            "error_cb": self._hear,
+            "logger": _SILENT,  # every failure of it is one of our errors
+            "log_level": 0,
         }
         if cluster.protocol != "PLAINTEXT":
             self._common |= {
@@ -59,6 +66,7 @@ class KafkaClient:
             }
         if cluster.ca:
             self._common["ssl.ca.location"] = cluster.ca
+        self._refused: KafkaError | None = None
         self._lock = Lock()
         self._admin_client: AdminClient | None = None
         self._readers: list[_Reader] = []
@@ -206,12 +214,19 @@ class KafkaClient:
             if surplus is not None:
                 surplus.consumer.close()
 
+    def _hear(self, error: KafkaError) -> None:
+        """Keeps a refusal to log in: librdkafka tells it here, tries again and ends with a timeout."""
+        if error.code() in _REFUSED:
+            self._refused = error
+
     @contextmanager
     def _translated(self) -> Iterator[None]:
+        self._refused = None
         try:
             yield
         except KafkaException as error:
-            raise _failure(error, self._cluster) from None
+            refused = self._refused
+            raise _failure(error if refused is None else KafkaException(refused), self._cluster) from None
         except (OSError, TimeoutError) as error:
             detail = f"{type(error).__name__}: {error}"
             raise Unavailable("log_unavailable", where=self._cluster.where, detail=detail) from None
@@ -267,7 +282,7 @@ class _Writer:
         except KafkaException as error:
             self.close()
             if error.args[0].code() in _FENCED:
-                raise FencedError from None
+                raise OutdatedError from None
             raise
 
     def transact(self, batches: Sequence[Outgoing]) -> Sequence[range]:
@@ -279,10 +294,11 @@ class _Writer:
         except InterleavedError:
             self._ended(self._producer.abort_transaction)
             raise
-        except KafkaException as error:
-            if error.args[0].code() in _FENCED:
-                raise FencedError from None
-            raise _failure(error, self._cluster) from None
+        except (KafkaException, SystemError) as error:
+            cause = _cause(error)
+            if cause.args[0].code() in _FENCED:
+                raise OutdatedError from None
+            raise _failure(cause, self._cluster) from None
         # From here on a failure may come after the broker has stored all of it.
         self._ended(self._producer.commit_transaction)
         return ranges
@@ -347,10 +363,11 @@ class _Writer:
         while True:
             try:
                 call(max(0.1, deadline - time.monotonic()))
-            except KafkaException as error:
-                if error.args[0].retriable() and time.monotonic() < deadline:
+            except (KafkaException, SystemError) as error:
+                cause = _cause(error).args[0]
+                if cause.retriable() and time.monotonic() < deadline:
                     continue
-                detail = f"{error.args[0].name()}: {error.args[0].str()}; stored or not, the mark will tell"
+                detail = f"{cause.name()}: {cause.str()}; stored or not, the mark will tell"
                 raise Unavailable("log_unavailable", where=self._cluster.where, detail=detail) from None
             return
 
@@ -361,6 +378,16 @@ def _offset(message: Message) -> int:
     return offset
 
 
+def _cause(error: BaseException) -> KafkaException:
+    """The error itself: confluent-kafka hides one that comes up while it reports deliveries in a SystemError."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, KafkaException):
+        found = found.__cause__ or found.__context__
+    if found is None:
+        raise error
+    return found
+
+
 def _failure(error: KafkaException, cluster: Cluster) -> Exception:
     inner = error.args[0]
     return failure(inner.name(), inner.str(), cluster.where, cluster.user)
@@ -369,7 +396,3 @@ def _failure(error: KafkaException, cluster: Cluster) -> Exception:
 def _discard(producer: Producer) -> None:
     producer.purge()
     producer.flush(0)
-
-
-def _unheard(_: KafkaError) -> None:
-    """Librdkafka tells here what every call that it concerns fails with, too."""

@@ -20,7 +20,7 @@ then the transaction is undone and tried again.
 
 **Readers wait for no writer, writers for readers' sight.** Committed records behind another writer's open transaction
 are not readable yet; `append` waits for them at most `patience_s`. A writer that died there is undone by the broker
-after `transaction_s`, and at once when its source publishes again.
+after `transaction_s`, and at once when its source publishes again or is asked for its mark.
 
 **What the cluster's operators do.** Topics are made to be kept for ever: no retention, no compaction of records. A
 topic whose settings were changed to lose records is refused by `create` (`kafka_topic_settings`). Records that are
@@ -31,8 +31,8 @@ are served: what was there stays readable, new records of a subject may lie in a
 
 import time
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from threading import Lock
@@ -42,13 +42,14 @@ from exchange.envelope import Batch, Stored
 from exchange.errors import Invalid, Tampered, Unavailable
 from exchange.log import blocks
 from exchange.log.kafka import form
-from exchange.log.kafka.clients import Client, FencedError, Headers, InterleavedError, Outgoing, Place, Writer
+from exchange.log.kafka.clients import Client, Headers, InterleavedError, OutdatedError, Outgoing, Place, Writer
 from exchange.log.kafka.cluster import MARK_PARTITIONS, Cluster
 from exchange.names import check, nearest
 
 _TRIES: Final = 5
 _MOST_WRITERS: Final = 32
 _PAUSE_S: Final = 0.002
+_GRACE_S: Final = 0.5
 _MARKS_AT_ONCE: Final = 10_000
 _LOSING: Final = ("cleanup.policy", "retention.ms", "retention.bytes", "unclean.leader.election.enable")
 
@@ -105,7 +106,7 @@ class KafkaRecordLog:
 
     def mark(self, source: str) -> int:
         """See `RecordLog.mark`."""
-        return self._marks.mark(source)
+        return self._marks.mark(source, lambda: self._end_dead_writer(source))
 
     def append(self, source: str, mark: int, batches: Sequence[Batch]) -> Sequence[Sequence[int]]:
         """See `RecordLog.append`; also `Invalid("batch_malformed")`, `("topic_unknown")` and `("frame_malformed")`."""
@@ -183,7 +184,7 @@ class KafkaRecordLog:
             try:
                 writer = self._writer(source, lowest)
                 *ranges, _ = writer.writer.transact([*messages, self._marks.message(source, mark)])
-            except FencedError:
+            except OutdatedError:
                 self._give_up(source)  # another one took over: take over in turn, and look at the mark again
             except InterleavedError:
                 time.sleep(_PAUSE_S * 2**attempt)
@@ -223,6 +224,17 @@ class KafkaRecordLog:
                 finally:
                     lock.release()
 
+    def _end_dead_writer(self, source: str) -> None:
+        """Takes the source over from a writer that holds its mark up; not from an append that is under way here."""
+        lock = self._locks.setdefault(f"source {source}", Lock())
+        if lock.acquire(blocking=False):
+            try:
+                self._give_up(source)
+                with suppress(OutdatedError):
+                    self._client.writer(f"{self._cluster.prefix}.{source}").close()
+            finally:
+                lock.release()
+
     def _give_up(self, source: str) -> None:
         known = self._sources.pop(source, None)
         if known is not None:
@@ -259,15 +271,18 @@ class Marks:
         if not self._exists():
             _make(self._client, self._cluster.marks, MARK_PARTITIONS, self._cluster.settings("compact"))
 
-    def mark(self, source: str) -> int:
-        """The source's mark, of all that was written before this call; waits for open transactions to end."""
+    def mark(self, source: str, held_up: Callable[[], None] = lambda: None) -> int:
+        """The source's mark, of all that was written before this call; waits for open transactions to end.
+
+        When that takes longer than a writer needs, `held_up` is called, once.
+        """
         if not self._exists():
             return 0
         number = _partition(source)
         place = (self._cluster.marks, number)
         with self._locks[number]:
             end = self._client.ends([place], committed=False)[place]
-            self._wait_committed(place, end)
+            self._wait_committed(place, end, held_up)
             while self._next[number] < end:
                 found = self._client.read(place, self._next[number], end, _MARKS_AT_ONCE, 64 << 20)
                 keys = [str(key, "utf-8", "replace") for key in found.keys if key is not None]
@@ -295,10 +310,14 @@ class Marks:
         self._made = True
         return True
 
-    def _wait_committed(self, place: Place, end: int) -> None:
-        deadline = time.monotonic() + self._cluster.patience_s
+    def _wait_committed(self, place: Place, end: int, held_up: Callable[[], None]) -> None:
+        begun, asked = time.monotonic(), False
         while self._client.ends([place], committed=True)[place] < end:
-            if time.monotonic() > deadline:
+            waited = time.monotonic() - begun
+            if waited > _GRACE_S and not asked:
+                asked = True
+                held_up()
+            if waited > self._cluster.patience_s:
                 detail = "another writer's transaction is still open"
                 raise Unavailable("log_unavailable", where=self._cluster.marks, detail=detail)
             time.sleep(_PAUSE_S)

@@ -24,11 +24,12 @@ from kafka.errors import (
     KafkaError,
     KafkaTimeoutError,
     ProducerFencedError,
+    SaslAuthenticationFailedError,
     TopicAlreadyExistsError,
 )
 
 from exchange.errors import Unavailable
-from exchange.log.kafka.clients import FencedError, Incoming, InterleavedError, Outgoing, Place, failure, together
+from exchange.log.kafka.clients import Incoming, InterleavedError, OutdatedError, Outgoing, Place, failure, together
 from exchange.log.kafka.cluster import Cluster
 
 _FENCED: Final = (ProducerFencedError, InvalidProducerEpochError, InvalidProducerIdMappingError)
@@ -41,7 +42,11 @@ class KafkaClient:
     """A `Client` by kafka-python."""
 
     def __init__(self, cluster: Cluster) -> None:
-        logging.getLogger("kafka").setLevel(logging.CRITICAL)  # every failure of it is one of our errors
+        logger = logging.getLogger("kafka")
+        if _HEARD not in logger.handlers:
+            logger.addHandler(_HEARD)
+        logger.setLevel(logging.ERROR)
+        logger.propagate = False  # every failure of it is one of our errors
         self._cluster = cluster
         self._common: dict[str, Any] = {
             "bootstrap_servers": list(cluster.servers),
@@ -195,10 +200,29 @@ class KafkaClient:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
+        begun = time.monotonic()
         try:
             yield
-        except (KafkaError, OSError, TimeoutError) as error:
+        except (KafkaError, OSError, TimeoutError) as raised:
+            refusal = _HEARD.refusal if _HEARD.at >= begun else None
+            error = refusal if refusal is not None and isinstance(raised, KafkaTimeoutError) else raised
             raise failure(type(error).__name__, str(error), self._cluster.where, self._cluster.user) from None
+
+
+class _Heard(logging.Handler):
+    """Keeps the last refusal to log in: kafka-python only logs it, tries again and ends with a timeout."""
+
+    refusal: KafkaError | None = None
+    at = 0.0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler.emit`."""
+        for one in record.args if isinstance(record.args, tuple) else ():
+            if isinstance(one, SaslAuthenticationFailedError):
+                self.refusal, self.at = one, time.monotonic()
+
+
+_HEARD: Final = _Heard()
 
 
 class _Shared:
@@ -277,7 +301,7 @@ class _Writer:
         except BaseException as error:
             self.close()
             if isinstance(error, _FENCED):
-                raise FencedError from None
+                raise OutdatedError from None
             raise
 
     def transact(self, batches: Sequence[Outgoing]) -> Sequence[range]:
@@ -289,8 +313,8 @@ class _Writer:
         except InterleavedError:
             self._bounded(self._producer.abort_transaction)
             raise
-        except _FENCED:
-            raise FencedError from None
+        except (*_FENCED, ValueError):  # ValueError: a partition that was added since it last asked
+            raise OutdatedError from None
         except (KafkaError, OSError) as error:
             raise failure(type(error).__name__, str(error), self._cluster.where, self._cluster.user) from None
         # From here on a failure may come after the broker has stored all of it.
