@@ -135,7 +135,7 @@ def failure(name: str, detail: str, where: str, user: str = "") -> ExchangeError
         return Invalid("kafka_refused", where=where, user=user, detail=detail)
     if plain in _DAMAGED:
         return Tampered("log_damaged", where=where, detail=detail)
-    return Unavailable("log_unavailable", where=where, detail=detail)
+    return Unavailable("log_unavailable", where=where, detail=f"{detail} (as {user})" if user else detail)
 
 
 def together(spans: Sequence[tuple[int, int]], batches: Sequence[Outgoing]) -> list[range]:

@@ -219,14 +219,19 @@ class KafkaClient:
         if error.code() in _REFUSED:
             self._refused = error
 
+    def _told(self) -> KafkaException | None:
+        """The refusal to log in, when one was told since the call began."""
+        if self._admin_client is not None:
+            self._admin_client.poll(0)
+        return KafkaException(self._refused) if self._refused is not None else None
+
     @contextmanager
     def _translated(self) -> Iterator[None]:
         self._refused = None
         try:
             yield
         except KafkaException as error:
-            refused = self._refused
-            raise _failure(error if refused is None else KafkaException(refused), self._cluster) from None
+            raise _failure(self._told() or error, self._cluster) from None
         except (OSError, TimeoutError) as error:
             detail = f"{type(error).__name__}: {error}"
             raise Unavailable("log_unavailable", where=self._cluster.where, detail=detail) from None
