@@ -5,7 +5,7 @@ READY := .venv/.ready
 # Without its bytecode every process would compile the exchange anew, and the demo starts sixty of them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check torture properties bench docs format lock clean
+.PHONY: demo test check torture properties bench docs format lock services services-stop clean
 
 demo: $(READY)
 	@$(BIN)/python -m exchange.cli.demo $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE))
@@ -30,6 +30,16 @@ properties: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+# Real servers on loopback, without Docker: Kafka (BROKERS=3 for three), OPA, and PostgreSQL where its script is.
+services: $(READY)
+	@deploy/local/kafka.sh start $(if $(BROKERS),--brokers $(BROKERS))
+	@deploy/local/opa.sh
+	@if [ -x deploy/local/postgres.sh ]; then deploy/local/postgres.sh start; fi
+
+services-stop: $(READY)
+	@deploy/local/kafka.sh stop
+	@if [ -x deploy/local/postgres.sh ]; then deploy/local/postgres.sh stop; fi
 
 # The manual as a web site, from the same text that `exchange docs` serves.
 docs: $(READY)

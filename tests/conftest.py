@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("kafka")
         if item.get_closest_marker("kafka"):
             item.add_marker("enable_socket")
+            item.add_marker(pytest.mark.filterwarnings("ignore::ResourceWarning"))
 
 
 def pytest_collection_finish() -> None:
@@ -112,6 +114,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_testnodedown(node: Any) -> None:
     """Under xdist, takes over what a worker has seen."""
     node.config.stash[_SEEN] |= set(json.loads(getattr(node, "workeroutput", {}).get("triggered", "[]")))
+
+
+@pytest.fixture(autouse=True)
+def _sockets_of_kafka_python(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Sockets that kafka-python left open when it failed to connect go before another test is blamed for them."""
+    yield
+    if request.node.get_closest_marker("kafka"):
+        gc.collect()
 
 
 @pytest.fixture(autouse=True)
