@@ -221,7 +221,9 @@ def test_a_clients_errors_in_our_families(name: str, kind: type[ExchangeError], 
     assert (type(error), error.code) == (kind, code)
 
 
-@pytest.mark.parametrize(("scheme", "package"), [("kafka", "crc32c"), ("kafka+librdkafka", "confluent_kafka")])
+@pytest.mark.parametrize(
+    ("scheme", "package"), [("kafka", "crc32c"), ("kafka+librdkafka", "confluent_kafka")], ids=["python", "librdkafka"]
+)
 def test_a_package_that_is_not_installed(
     scheme: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

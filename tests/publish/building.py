@@ -17,6 +17,7 @@ from exchange.avro.schema import Schema, from_document
 from exchange.contracts.check import Checker
 from exchange.contracts.contract import Contract, FieldTerms
 from exchange.control.database import open_engine
+from exchange.log import RecordLog
 from exchange.log import tables as log_tables
 from exchange.log.dead_letters import topic_of
 from exchange.log.seals import CommitMarks, SealStore
@@ -81,7 +82,7 @@ class Site:
     """Everything open; `close` and open again to play a restart."""
 
     engine: Engine
-    log: SqliteRecordLog
+    log: RecordLog
     audit: AuditLog
     parts: PublishParts
     target: PublishTarget
