@@ -146,7 +146,7 @@ def check_commits(site: Site) -> None:
         place = (body["topic"], body["partition"])
         assert body["lo"] == covered.get(place, 0)
         covered[place] = body["hi"]
-        records = site.log.read(*place, body["lo"], body["hi"] - body["lo"])
+        records = site.log.read(*place, body["lo"], body["hi"] - body["lo"]).up_to(body["hi"])
         sealed = site.parts.seals.get(body["seal"])
         leaf_of = dict(zip(sealed.sequences, sealed.leaves, strict=True))
         headers = [site.log.headers(*place, position) for position in records.positions]
