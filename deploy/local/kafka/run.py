@@ -231,6 +231,9 @@ def _properties(place: Path, node: dict[str, Any], nodes: Sequence[dict[str, Any
             "default.replication.factor": copies,
             "min.insync.replicas": sure,
             "group.initial.rebalance.delay.ms": 0,
+            # One that was killed may come back as soon as the controller has missed it for so long.
+            "broker.session.timeout.ms": 4000,
+            "broker.heartbeat.interval.ms": 1000,
             # A writer that died holds its readers up until its transaction has timed out: look for such ones often.
             "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1000,
             "log.cleaner.dedupe.buffer.size": 4 << 20,

@@ -35,6 +35,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import count
+from secrets import randbelow
 from threading import Lock
 from typing import Final
 
@@ -46,7 +48,6 @@ from exchange.log.kafka.clients import Client, Headers, InterleavedError, Outdat
 from exchange.log.kafka.cluster import MARK_PARTITIONS, Cluster
 from exchange.names import check, nearest
 
-_TRIES: Final = 5
 _MOST_WRITERS: Final = 32
 _PAUSE_S: Final = 0.002
 _GRACE_S: Final = 0.5
@@ -180,14 +181,15 @@ class KafkaRecordLog:
 
     def _stored(self, source: str, lowest: int, mark: int, messages: Sequence[Outgoing]) -> Sequence[range]:
         """The positions of the messages, stored with the mark in one transaction."""
-        for attempt in range(_TRIES):
+        deadline = time.monotonic() + self._cluster.patience_s
+        for attempt in count():
             try:
                 writer = self._writer(source, lowest)
                 *ranges, _ = writer.writer.transact([*messages, self._marks.message(source, mark)])
             except OutdatedError:
                 self._give_up(source)  # another one took over: take over in turn, and look at the mark again
             except InterleavedError:
-                time.sleep(_PAUSE_S * 2**attempt)
+                time.sleep(_PAUSE_S * 2 ** min(attempt, 7) * (1 + randbelow(100) / 50))  # so that one gets ahead
             except BaseException as error:
                 if not (isinstance(error, Invalid) and error.code == "sequence_not_after_mark"):
                     self._give_up(source)  # stored or not: the next writer learns it from the mark
@@ -195,6 +197,8 @@ class KafkaRecordLog:
             else:
                 writer.mark = mark
                 return ranges
+            if time.monotonic() > deadline:
+                break
         raise Unavailable("log_unavailable", where=source, detail="others write to the same place all the time")
 
     def _writer(self, source: str, lowest: int) -> _Source:
@@ -247,7 +251,12 @@ class KafkaRecordLog:
             lasts[one.topic, one.partition] = max(positions[-1], lasts.get((one.topic, one.partition), -1))
         deadline = time.monotonic() + self._cluster.patience_s
         while lasts:
-            ends = self._client.ends(list(lasts), committed=True)
+            try:
+                ends = self._client.ends(list(lasts), committed=True)
+            except Unavailable:
+                if time.monotonic() > deadline:
+                    raise
+                ends = dict.fromkeys(lasts, 0)
             lasts = {place: last for place, last in lasts.items() if ends[place] <= last}
             if lasts and time.monotonic() > deadline:
                 detail = "another writer's transaction is still open before these records"
