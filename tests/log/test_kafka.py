@@ -25,7 +25,9 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from exchange.envelope import Batch
 from exchange.errors import ExchangeError, Invalid, Tampered, Unavailable
+from exchange.log.blocks import LARGEST_VALUE
 from exchange.log.kafka.log import KafkaRecordLog
 from tests import services
 from tests.conformance.test_record_log import PARTITIONS, TOPIC, batch, values_from
@@ -134,6 +136,7 @@ import json, os
 from tests import services
 from tests.conformance.test_record_log import TOPIC, batch
 from tests.log.kafka import open_log
+from exchange.envelope import Batch
 from exchange.errors import Invalid, Unavailable
 
 url, passwords, prefix, engine, last = json.loads(os.environ["WRITER"])
@@ -380,6 +383,15 @@ def test_a_stock_consumer_reads_frames_and_headers(log: KafkaRecordLog, kafka: s
     ]
     assert {one.timestamp()[1] for one in messages} == {1_795_420_800_123}
     consumer.close()
+
+
+def test_the_largest_record_goes_in_and_out(log: KafkaRecordLog) -> None:
+    """16 MiB, beside small ones: what every log takes, although a broker's own limit is 1 MiB."""
+    large = os.urandom(LARGEST_VALUE)
+    tags = [bytes(16)] * 3
+    log.append("src", 3, [Batch(TOPIC, 0, "src", "s", 7, 1, [1, 2, 3], tags, [b"a", large, b"b"])])
+    assert [len(value) for value in values_from(log)] == [1, LARGEST_VALUE, 1]
+    assert log.read(TOPIC, 0, 1, 1).values == [large]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
