@@ -1,0 +1,1 @@
+"""Tests of what starts real servers on this machine."""
