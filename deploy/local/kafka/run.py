@@ -341,10 +341,11 @@ def _watch(folder: Path, owner: int) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(null, number)
-    while _alive(owner) and _running(folder):
+    while _alive(owner) and (folder / "formatted").exists():  # brokers that were killed may be started again
         time.sleep(0.5)
-    with _alone(folder):
-        stop(folder)
+    if (folder / "formatted").exists():
+        with _alone(folder):
+            stop(folder)
     os._exit(0)
 
 
