@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 _TRIGGERED: set[str] = set()
 MEMORY = Path("/dev/shm")  # only where there is one
 ROOM = 2 * 1024**3
+SERVERS = ("kafka", "opa", "postgres")  # as the markers are called
 QUICK = (
     "not torture and not demo and not opa and not kafka and not whole"  # what `make test` runs first: the embedded part
 )
@@ -80,6 +81,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("opa")
         if engines & {"kafka", "kafka+librdkafka"}:
             item.add_marker("kafka")
+        item.user_properties += [("server", name) for name in SERVERS if item.get_closest_marker(name)]
         if item.get_closest_marker("kafka"):
             item.add_marker("enable_socket")
             item.add_marker(pytest.mark.filterwarnings("ignore::ResourceWarning"))
@@ -108,6 +110,21 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if whole and missing and session.exitstatus == pytest.ExitCode.OK:
         sys.stderr.write(f"\nno test triggers these error codes: {', '.join(missing)}\n")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Says of each server how many tests ran on it, and how many did not."""
+    for engine in SERVERS:
+        counts = {
+            outcome: sum(
+                ("server", engine) in map(tuple, getattr(one, "user_properties", ()))
+                for one in terminalreporter.stats.get(outcome, ())
+            )
+            for outcome in ("passed", "failed", "error", "skipped")
+        }
+        if any(counts.values()):
+            told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
+            terminalreporter.write_line(f"on {engine}: {told}")
 
 
 @pytest.hookimpl(optionalhook=True)
