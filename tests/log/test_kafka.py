@@ -10,6 +10,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,9 @@ def test_a_killed_broker_loses_and_doubles_nothing(engine: str, own: services.Ka
     when the broker is, and sending again what was not stores every record once.
     """
     prefix = "k" + uuid.uuid4().hex[:12]
+    with closing(open_log(engine, own, prefix)) as patient:
+        patient.create(TOPIC, PARTITIONS)
     log = open_log(engine, own, prefix, patience_s=1.5)
-    log.create(TOPIC, PARTITIONS)
     acknowledged: list[int] = []
     failed: list[ExchangeError] = []
     begun, killed = threading.Event(), threading.Event()
@@ -92,7 +94,8 @@ def test_a_killed_broker_loses_and_doubles_nothing(engine: str, own: services.Ka
     def publish() -> None:
         while True:
             try:
-                some = range(log.mark("src") + 1, log.mark("src") + 51)
+                mark = log.mark("src")
+                some = range(mark + 1, mark + 51)
                 log.append("src", some[-1], [batch(some[:30], 0), batch(some[30:], 1)])
             except Unavailable as error:  # before it was killed: a busy machine
                 if killed.is_set():
@@ -138,7 +141,6 @@ import json, os
 from tests import services
 from tests.conformance.test_record_log import TOPIC, batch
 from tests.log.kafka import open_log
-from exchange.envelope import Batch
 from exchange.errors import Invalid, Unavailable
 
 url, passwords, prefix, engine, last = json.loads(os.environ["WRITER"])
@@ -329,7 +331,7 @@ def test_only_the_exchange_reads_and_writes(engine: str, kafka: services.Kafka, 
     ours = open_log("kafka", kafka, prefix)
     ours.create(TOPIC, PARTITIONS)
     ours.append("src", 1, [batch([1])])
-    theirs = open_log(engine, kafka, prefix, "department", patience_s=5.0)
+    theirs = open_log(engine, kafka, prefix, "department")
     assert theirs.topics() == {}
     with pytest.raises(Invalid, match="topic_unknown"):
         theirs.read(TOPIC, 0, 0, 10)
