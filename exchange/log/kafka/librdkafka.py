@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Lock, Thread
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import (
@@ -24,6 +24,7 @@ from exchange.errors import Unavailable
 from exchange.log.kafka.clients import Incoming, InterleavedError, OutdatedError, Outgoing, Place, failure, together
 from exchange.log.kafka.cluster import Cluster
 
+T = TypeVar("T")
 _FENCED: Final = frozenset(
     {
         KafkaError._FENCED,
@@ -31,6 +32,14 @@ _FENCED: Final = frozenset(
         KafkaError.INVALID_PRODUCER_EPOCH,
         KafkaError.INVALID_PRODUCER_ID_MAPPING,
         KafkaError._UNKNOWN_PARTITION,  # added since it last asked
+    }
+)
+_UNSETTLED: Final = frozenset(
+    {
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.OFFSET_NOT_AVAILABLE,
     }
 )
 _REFUSED: Final = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})
@@ -95,7 +104,8 @@ class KafkaClient:
     def settings(self, topic: str) -> Mapping[str, str]:
         """See `Client.settings`."""
         with self._translated():
-            found = self._answer(self._admin().describe_configs([ConfigResource(ResourceType.TOPIC, topic)]))
+            resource = ConfigResource(ResourceType.TOPIC, topic)
+            found = self._settled(lambda: self._answer(self._admin().describe_configs([resource])))
         return {name: str(one.value) for name, one in found.items()}
 
     def permit(self, topic: str) -> None:
@@ -186,9 +196,24 @@ class KafkaClient:
     def _found(self, places: Sequence[Place], spec: OffsetSpec, level: IsolationLevel) -> Mapping[Place, int]:
         asked = {TopicPartition(*place): spec for place in places}
         patience_s = self._cluster.patience_s
-        with self._translated():
+
+        def ask() -> Mapping[Place, int]:
             answers = self._admin().list_offsets(asked, isolation_level=level, request_timeout=patience_s)
             return {(one.topic, one.partition): answer.result(patience_s).offset for one, answer in answers.items()}
+
+        with self._translated():
+            return self._settled(ask)
+
+    def _settled(self, ask: Callable[[], T]) -> T:
+        """The answer, once the brokers agree on who leads: not yet when a topic was just made or a broker died."""
+        deadline = time.monotonic() + self._cluster.patience_s
+        while True:
+            try:
+                return ask()
+            except KafkaException as error:
+                if error.args[0].code() not in _UNSETTLED or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
 
     @contextmanager
     def _reader(self, place: Place, position: int) -> Iterator["_Reader"]:

@@ -92,7 +92,7 @@ class KafkaRecordLog:
         known = self.topics().get(topic)
         if known is None:
             _make(self._client, self._cluster.topic(topic), partitions, self._cluster.settings("delete"))
-            known = self.topics().get(topic)
+            known = self._seen(topic)
             # A crash before: the access list is there without its topic. The next call makes the topic.
         if known != partitions:
             raise Invalid("topic_partitions", where=topic, found=partitions, needed=known)
@@ -164,6 +164,13 @@ class KafkaRecordLog:
         for source in list(self._sources):
             self._give_up(source)
         self._client.close()
+
+    def _seen(self, topic: str) -> int | None:
+        """How many partitions a topic has that was just made: another broker may not know it yet."""
+        deadline = time.monotonic() + self._cluster.patience_s
+        while (known := self.topics().get(topic)) is None and time.monotonic() < deadline:
+            time.sleep(_PAUSE_S)
+        return known
 
     def _place(self, topic: str, partition: int) -> Place:
         """The partition in Kafka."""
@@ -279,6 +286,7 @@ class Marks:
         """Makes the topic when the cluster has none of our topics."""
         if not self._exists():
             _make(self._client, self._cluster.marks, MARK_PARTITIONS, self._cluster.settings("compact"))
+            self._made = True  # a broker that is asked next may not have heard of it
 
     def mark(self, source: str, held_up: Callable[[], None] = lambda: None) -> int:
         """The source's mark, of all that was written before this call; waits for open transactions to end.

@@ -23,9 +23,13 @@ from kafka.errors import (
     InvalidProducerIdMappingError,
     KafkaError,
     KafkaTimeoutError,
+    LeaderNotAvailableError,
+    NotLeaderForPartitionError,
+    OffsetNotAvailableError,
     ProducerFencedError,
     SaslAuthenticationFailedError,
     TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
 )
 
 from exchange.errors import Unavailable
@@ -33,6 +37,13 @@ from exchange.log.kafka.clients import Incoming, InterleavedError, OutdatedError
 from exchange.log.kafka.cluster import Cluster
 
 _FENCED: Final = (ProducerFencedError, InvalidProducerEpochError, InvalidProducerIdMappingError)
+# Just after a topic was made or a broker died the brokers do not agree yet on who leads.
+_UNSETTLED: Final = (
+    LeaderNotAvailableError,
+    NotLeaderForPartitionError,
+    OffsetNotAvailableError,
+    UnknownTopicOrPartitionError,
+)
 _FETCH: Final = 8 << 20
 _READERS: Final = 8
 _POLL_MS: Final = 10  # a poll that brings nothing takes all of it
@@ -89,9 +100,14 @@ class KafkaClient:
 
     def settings(self, topic: str) -> Mapping[str, str]:
         """See `Client.settings`."""
+        resource = ConfigResource(ConfigResourceType.TOPIC, topic)
+        deadline = time.monotonic() + self._cluster.patience_s
         with self._translated(), self._admin.use() as admin:
-            found = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)], config_filter="all")
-        return {name: str(one["value"]) for name, one in found["topic"][topic].items()}
+            while not (found := admin.describe_configs([resource], config_filter="all")["topic"][topic]):
+                if time.monotonic() > deadline:  # kafka-python drops the broker's error
+                    raise Unavailable("log_unavailable", where=topic, detail="the brokers tell no settings of it")
+                time.sleep(0.01)
+        return {name: str(one["value"]) for name, one in found.items()}
 
     def permit(self, topic: str) -> None:
         """See `Client.permit`; without authentication there is nobody to permit."""
@@ -165,8 +181,16 @@ class KafkaClient:
     def _found(self, places: Sequence[Place], spec: Any, level: Any) -> Mapping[Place, int]:  # noqa: ANN401 - untyped
         asked = {TopicPartition(*place): spec for place in places}
         patience_ms = int(self._cluster.patience_s * 1000)
+        deadline = time.monotonic() + self._cluster.patience_s
         with self._translated(), self._offsets.use() as admin:
-            found = admin.list_partition_offsets(asked, isolation_level=level, timeout_ms=patience_ms)
+            while True:
+                try:
+                    found = admin.list_partition_offsets(asked, isolation_level=level, timeout_ms=patience_ms)
+                    break
+                except _UNSETTLED:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.01)
         return {(one.topic, one.partition): answer.offset for one, answer in found.items()}
 
     @contextmanager
