@@ -8,8 +8,9 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,12 @@ def client(kafka: services.Kafka, user: str = "admin", **more: Any) -> dict[str,
         return {**plain, **more}
     login = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "SCRAM-SHA-512"}
     return {**plain, **login, "sasl.username": user, "sasl.password": kafka.passwords[user], **more}
+
+
+def until(so: Callable[[], bool]) -> None:
+    """Waits until the brokers have told one another what an operator changed; pytest ends it when they never do."""
+    while not so():
+        time.sleep(0.01)
 
 
 def ids(log: KafkaRecordLog, partition: int = 0) -> list[str]:
@@ -271,6 +278,7 @@ def test_a_topic_that_would_lose_records_is_refused(log: KafkaRecordLog, kafka: 
         resource = ConfigResource(ResourceType.TOPIC, f"{prefix}.log.{TOPIC}", incremental_configs=[entry])
         for done in admin.incremental_alter_configs([resource]).values():
             done.result(30)
+        until(lambda: log._client.settings(f"{prefix}.log.{TOPIC}")[name] == value)  # noqa: B023 - asked at once
         with pytest.raises(Invalid, match="kafka_topic_settings"):
             log.create(TOPIC, PARTITIONS)
 
@@ -281,8 +289,8 @@ def test_more_partitions_are_served(log: KafkaRecordLog, kafka: services.Kafka, 
     admin = AdminClient(client(kafka))
     for done in admin.create_partitions([NewPartitions(f"{prefix}.log.{TOPIC}", PARTITIONS + 1)]).values():
         done.result(30)
+    until(lambda: log.topics() == {TOPIC: PARTITIONS + 1})
     log.append("src", 2, [batch([2], PARTITIONS)])
-    assert log.topics() == {TOPIC: PARTITIONS + 1}
     assert [values_from(log, part) for part in (2, PARTITIONS)] == [[b"value 1"], [b"value 2"]]
     with pytest.raises(Invalid, match="topic_partitions"):
         log.create(TOPIC, PARTITIONS)
@@ -307,6 +315,7 @@ def test_a_log_whose_marks_are_gone_takes_nothing(log: KafkaRecordLog, kafka: se
     admin = AdminClient(client(kafka))
     for done in admin.delete_topics([f"{prefix}.marks"]).values():
         done.result(30)
+    until(lambda: f"{prefix}.marks" not in log._client.topics())
     again = open_log("kafka", kafka, prefix)
     for call in (lambda: again.mark("src"), lambda: again.append("src", 2, [batch([2])])):
         with pytest.raises(Tampered, match="log_damaged"):
