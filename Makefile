@@ -5,15 +5,15 @@ READY := .venv/.ready
 # Without its bytecode every process would compile the exchange anew, and the demo starts sixty of them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check torture properties bench dist docs screenshots format lock clean
+.PHONY: demo test check torture properties bench dist docs screenshots format lock services services-stop clean
 
 demo: $(READY)
 	@$(BIN)/exchange demo build/demo $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE))
 
 # First the embedded part, in seconds; then what runs on OPA, plays the demo, kills and recovers.
 test: $(READY)
-	@$(BIN)/python -m pytest -n 3 --dist worksteal -m "not torture and not demo and not opa and not whole and not postgres" $(ARGS)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "torture or demo or opa or whole or postgres" $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist worksteal -m "not torture and not demo and not opa and not whole and not postgres and not kafka" $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "torture or demo or opa or whole or postgres or kafka" $(ARGS)
 
 check: $(READY)
 	@$(BIN)/ruff format --check .
@@ -30,6 +30,16 @@ properties: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+# Real servers on loopback, without Docker: Kafka (BROKERS=3 for three), OPA, and PostgreSQL where its script is.
+services: $(READY)
+	@deploy/local/kafka.sh start $(if $(BROKERS),--brokers $(BROKERS))
+	@deploy/local/opa.sh
+	@if [ -x deploy/local/postgres.sh ]; then deploy/local/postgres.sh start; fi
+
+services-stop: $(READY)
+	@deploy/local/kafka.sh stop
+	@if [ -x deploy/local/postgres.sh ]; then deploy/local/postgres.sh stop; fi
 
 # The manual as a web site, from the same text that `exchange docs` serves.
 docs: $(READY)

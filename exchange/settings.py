@@ -57,7 +57,7 @@ SETTINGS: Final = (
         "sqlite:data/control.db",
         "event store, audit outbox, documents: sqlite:FILE or postgresql://USER@HOST:PORT/DATABASE",
     ),
-    Setting("engines.log", "engine", "sqlite:data/records.db", "record log"),
+    Setting("engines.log", "engine", "sqlite:data/records.db", "record log: sqlite:FILE or kafka://HOST:PORT,…/PREFIX"),
     Setting(
         "engines.state",
         "engine",
@@ -71,6 +71,13 @@ SETTINGS: Final = (
         "the audit log's tiles and checkpoints: file:FOLDER or postgresql: (rows of the control database)",
     ),
     Setting("engines.policy", "engine", "regorus:", "policy engine: regorus: or opa:PATH of an OPA binary"),
+    Setting("kafka.security.protocol", "text", "SASL_SSL", "SASL_SSL; on this machine also SASL_PLAINTEXT, PLAINTEXT"),
+    Setting("kafka.sasl.mechanism", "text", "SCRAM-SHA-512", "SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN"),
+    Setting("kafka.sasl.username", "text", "exchange", "the exchange's own account at the brokers"),
+    Setting("kafka.sasl.password", "secret", "file:keys/kafka.password", "that account's password"),
+    Setting("kafka.ssl.ca.location", "text", "", "file of the brokers' certificate authority (PEM); else the system's"),
+    Setting("kafka.replication.factor", "int", 3, "brokers that keep each record of a new topic", 1, 9),
+    Setting("kafka.min.insync.replicas", "int", 2, "of these, how many must have it before it counts", 1, 9),
     Setting("postgresql.password", "secret", "", "password of the PostgreSQL servers: file: or env:; empty: none"),
     Setting(
         "policy.deadline_ms", "int", 100, "a question whose policy computes longer than this is refused", 1, 60_000

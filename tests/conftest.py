@@ -10,13 +10,14 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from exchange import errors, messages
-from tests import profiles
+from tests import profiles, services
 
 pytest_plugins = ("tests.simulator", "tests.services_postgres")  # fixtures that all tests know
 
@@ -25,8 +26,8 @@ _TRIGGERED: set[str] = set()
 MEMORY = Path("/dev/shm")  # only where there is one
 ROOM = 2 * 1024**3
 # What `make test` runs first: the embedded part.
-QUICK = "not torture and not demo and not opa and not whole and not postgres"
-SECOND = "torture or demo or opa or whole or postgres"
+QUICK = "not torture and not demo and not opa and not whole and not postgres and not kafka"
+SECOND = "torture or demo or opa or whole or postgres or kafka"
 _ROOMS = ("backup", "database", "doctor", "sample", "trying")
 # They serve, render, draft or copy whole sites: of the second part, so that the first stays a matter of seconds.
 _WHOLE = (
@@ -37,6 +38,7 @@ _WHOLE = (
     *(f"cli/test_{name}.py" for name in _ROOMS),
 )
 _KEPT = "exchange/triggered"  # the codes that the first part saw, for the second
+SERVERS = ("kafka", "opa", "postgres")  # as the markers are called
 
 
 def _note_codes() -> None:
@@ -66,6 +68,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         return
     config.stash[_SEEN] = set()
+    config.add_cleanup(services.begin_run())
     if config.option.basetemp is None and _has_room(MEMORY):
         folder = Path(tempfile.mkdtemp(prefix="ex-", dir=MEMORY))  # short: the path of a socket has 107 bytes at most
         config.option.basetemp = str(folder)
@@ -86,10 +89,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.relative_to(ROOT / "tests").as_posix().startswith(_WHOLE):
             item.add_marker("whole")
-        engine = getattr(item, "callspec", None)
-        for server in ("opa", "postgres"):
-            if engine is not None and server in engine.id.split("-"):
-                item.add_marker(server)
+        parameters = getattr(item, "callspec", None)
+        engines = set(parameters.id.split("-")) if parameters is not None else set()
+        for server in engines & set(SERVERS):
+            item.add_marker(server)
+        if "kafka+librdkafka" in engines:
+            item.add_marker("kafka")
+        item.user_properties += [("server", name) for name in SERVERS if item.get_closest_marker(name)]
+        if item.get_closest_marker("kafka"):
+            item.add_marker("enable_socket")
+            item.add_marker(pytest.mark.filterwarnings("ignore::ResourceWarning"))
 
 
 def pytest_collection_finish() -> None:
@@ -120,10 +129,33 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Says of each server how many tests ran on it, and how many did not."""
+    for engine in SERVERS:
+        counts = {
+            outcome: sum(
+                ("server", engine) in map(tuple, getattr(one, "user_properties", ()))
+                for one in terminalreporter.stats.get(outcome, ())
+            )
+            for outcome in ("passed", "failed", "error", "skipped")
+        }
+        if any(counts.values()):
+            told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
+            terminalreporter.write_line(f"on {engine}: {told}")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Under xdist, takes over what a worker has seen."""
     node.config.stash[_SEEN] |= set(json.loads(getattr(node, "workeroutput", {}).get("triggered", "[]")))
+
+
+@pytest.fixture(autouse=True)
+def _sockets_of_kafka_python(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Sockets that kafka-python left open when it failed to connect go before another test is blamed for them."""
+    yield
+    if request.node.get_closest_marker("kafka"):
+        gc.collect()
 
 
 @pytest.fixture(autouse=True)

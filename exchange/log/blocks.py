@@ -18,6 +18,7 @@ import sys
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import accumulate, islice, pairwise
 from typing import Any, Final
@@ -28,6 +29,7 @@ from exchange.signing.tags import TAG_BYTES
 
 LARGEST_VALUE: Final = 16 << 20
 MOST_RECORDS: Final = 1_000
+MOST_PARTITIONS: Final = 1_000
 _ROOMY: Final = 1 << 20  # bytes after which a block is cut, so that reading one record stays cheap
 _GREATEST: Final = (1 << 63) - 1
 
@@ -85,6 +87,25 @@ def check(batch: Batch) -> None:
         raise Invalid("sequence_not_after_mark", where=where, source=batch.source)
 
 
+def check_append(source: str, mark: int, batches: Sequence[Batch]) -> None:
+    """Refuses an append that no engine may take, whatever it holds already.
+
+    Raises:
+        Invalid: as `check`; `batch_malformed` also for another source's batch, a sequence that stands twice and a mark
+            below a sequence.
+    """
+    sequences: set[int] = set()
+    for batch in batches:
+        check(batch)
+        if batch.source != source:
+            raise Invalid("batch_malformed", where=batch.topic, detail="a batch of another source")
+        sequences.update(batch.sequences)
+    if len(sequences) != sum(len(batch.sequences) for batch in batches):
+        raise Invalid("batch_malformed", where=source, detail="a sequence that stands twice")
+    if sequences and mark < max(sequences):
+        raise Invalid("batch_malformed", where=source, detail="a mark below a sequence")
+
+
 def rows(batch: Batch, first: int) -> Iterator[tuple[Any, ...]]:
     """The rows of a checked batch whose first record has the position `first`: (first, count, …, digest)."""
     for start, stop in _cuts([len(value) for value in batch.values]):
@@ -124,6 +145,12 @@ def opened(topic: str, partition: int, row: Sequence[Any]) -> Block | None:
 def row_digest(*fields: object) -> bytes:
     """16 bytes over the fields of a small row (texts, integers, bytes), to find it changed."""
     return sha256(repr(fields).encode()).digest()[:16]
+
+
+def rfc3339(time_ns: int) -> str:
+    """A time as a record's header `time` has it: UTC, with nanoseconds."""
+    seconds, fraction = divmod(time_ns, 1_000_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z"
 
 
 def _digest(topic: str, partition: int, columns: Sequence[Any]) -> bytes:

@@ -2,14 +2,13 @@
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from exchange.envelope import Batch, Stored
 from exchange.errors import Invalid, Tampered, Unavailable
 from exchange.log import blocks
-from exchange.log.blocks import Block, row_digest
+from exchange.log.blocks import MOST_PARTITIONS, Block, rfc3339, row_digest
 from exchange.log.database import Database, Kind
 from exchange.names import check, nearest
 
@@ -41,7 +40,6 @@ KIND: Final = Kind(
     unavailable=lambda file, detail: Unavailable("log_unavailable", where=file, detail=detail),
     other_format=lambda file, found: Invalid("log_format", where=file, found=found, needed=1),
 )
-MOST_PARTITIONS: Final = 1_000
 
 
 class SqliteRecordLog:
@@ -89,7 +87,7 @@ class SqliteRecordLog:
 
     def append(self, source: str, mark: int, batches: Sequence[Batch]) -> Sequence[Sequence[int]]:
         """See `RecordLog.append`; also `Invalid("batch_malformed")` and `Invalid("topic_unknown")`."""
-        _check_append(source, mark, batches)
+        blocks.check_append(source, mark, batches)
         lowest = min((batch.sequences[0] for batch in batches if batch.sequences), default=mark)
         with self._database.writing() as connection:
             known = self._mark(connection, source)
@@ -127,7 +125,7 @@ class SqliteRecordLog:
         block = self._block_at(topic, partition, position)
         return {
             "id": f"{block.source}/{block.sequence(position - block.first)}",
-            "time": _rfc3339(block.time_ns),
+            "time": rfc3339(block.time_ns),
             "seal": block.seal,
         }
 
@@ -204,21 +202,3 @@ class SqliteRecordLog:
             block = next(self._blocks(connection, topic, partition, part, position, position + 1))
         self._last = (topic, partition, block)
         return block
-
-
-def _check_append(source: str, mark: int, batches: Sequence[Batch]) -> None:
-    sequences: set[int] = set()
-    for batch in batches:
-        blocks.check(batch)
-        if batch.source != source:
-            raise Invalid("batch_malformed", where=batch.topic, detail="a batch of another source")
-        sequences.update(batch.sequences)
-    if len(sequences) != sum(len(batch.sequences) for batch in batches):
-        raise Invalid("batch_malformed", where=source, detail="a sequence that stands twice")
-    if sequences and mark < max(sequences):
-        raise Invalid("batch_malformed", where=source, detail="a mark below a sequence")
-
-
-def _rfc3339(time_ns: int) -> str:
-    seconds, fraction = divmod(time_ns, 1_000_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z"

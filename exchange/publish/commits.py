@@ -7,7 +7,7 @@ so whoever commits a range, its publisher, another one or `recover`, writes the 
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from sqlalchemy import Connection, Engine
@@ -84,9 +84,11 @@ def transactions(engine: Engine) -> Transaction:
 def commit(parts: PublishParts, sealed: Sealed, ranges: Sequence[Range]) -> None:
     """Commits freshly appended ranges in one transaction; returns when their entries are in a checkpoint."""
     try:
-        with parts.transaction() as connection:
-            for one in ranges:
-                _commit_one(parts, connection, sealed, one)
+        try:
+            _commit_all(parts, sealed, ranges)
+        except _LostError:
+            ranges = [_adjoining(parts, one) for one in ranges]
+            _commit_all(parts, sealed, ranges)
     except _LostError:
         # Other records stand before ours and are not committed yet, or somebody has committed ours along with theirs.
         for one in ranges:
@@ -129,6 +131,20 @@ def recover(parts: PublishParts) -> int:
             raise Tampered("log_behind_commits", where=f"{topic}/{partition}", end=end, committed=mark.hi)
     places = [(topic, number) for topic, partitions in sorted(topics.items()) for number in range(partitions)]
     return sum(commit_behind(parts, topic, number) for topic, number in places)
+
+
+def _commit_all(parts: PublishParts, sealed: Sealed, ranges: Sequence[Range]) -> None:
+    with parts.transaction() as connection:
+        for one in ranges:
+            _commit_one(parts, connection, sealed, one)
+
+
+def _adjoining(parts: PublishParts, one: Range) -> Range:
+    """The range from the partition's mark on, when only positions without a record lie between."""
+    lo = parts.marks.committed(one.topic, one.partition)
+    if lo < one.lo and list(parts.log.read(one.topic, one.partition, lo, 1).positions) == [one.lo]:
+        return replace(one, lo=lo)
+    return one
 
 
 def _commit_one(parts: PublishParts, connection: Connection, sealed: Sealed, one: Range) -> None:

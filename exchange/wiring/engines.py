@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final
 
 from exchange.audit.embedded import EmbeddedAuditStore
 from exchange.audit.log import AuditLog
@@ -17,7 +19,7 @@ from exchange.log.seals import CommitMarks, SealStore
 from exchange.log.server import SCHEME, is_server
 from exchange.policy import PolicyEngine
 from exchange.publish import PublishParts, transactions
-from exchange.settings import Settings
+from exchange.settings import Settings, secret
 from exchange.signing.keys import read_secret
 from exchange.signing.pseudonyms import Actors
 from exchange.signing.tags import SubjectTagger
@@ -28,6 +30,12 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from exchange.audit.subjects import SubjectIndex
+
+# Schemes of the record log on Kafka: the packages that each needs, the extra that brings them, the client's module.
+KAFKA: Final = {
+    "kafka": (("kafka", "crc32c"), "kafka", "python"),
+    "kafka+librdkafka": (("confluent_kafka",), "librdkafka", "librdkafka"),
+}
 
 
 class Engines:
@@ -69,9 +77,16 @@ class Engines:
     @cached_property
     def log(self) -> RecordLog:
         """The record log, by the scheme of `engines.log`."""
-        from exchange.log.sqlite import SqliteRecordLog
+        scheme, rest = self.settings.engine("log")
+        log: RecordLog
+        if scheme == "sqlite":
+            from exchange.log.sqlite import SqliteRecordLog
 
-        log = SqliteRecordLog(self.settings.path(behind(self.settings, "log", "sqlite")))
+            log = SqliteRecordLog(self.settings.path(rest))
+        elif scheme in KAFKA:
+            log = kafka_log(self.settings, scheme, rest)
+        else:
+            raise Invalid("engine_unknown", where="engines.log", url=f"{scheme}:{rest}")
         self._stack.callback(log.close)
         return log
 
@@ -133,6 +148,34 @@ class Engines:
         index = SubjectIndex(self.settings.path("data/subjects.db"))
         self._stack.callback(index.close)
         return index
+
+
+def kafka_log(settings: Settings, scheme: str, url: str) -> RecordLog:
+    """The record log on Kafka, by the client that the scheme names; it connects when it is first used.
+
+    Raises:
+        Invalid: `kafka_missing` (a package), `setting_wrong`, `kafka_insecure`, `secret_unreadable`.
+    """
+    from exchange.log.kafka.cluster import cluster
+
+    packages, extra, module = KAFKA[scheme]
+    for package in packages:
+        if find_spec(package) is None:
+            raise Invalid("kafka_missing", where="engines.log", engine=scheme, package=package, extra=extra)
+    protocol, ca = settings.text("kafka.security.protocol"), settings.text("kafka.ssl.ca.location")
+    needs_login = protocol != "PLAINTEXT"
+    place = cluster(
+        url,
+        protocol=protocol,
+        mechanism=settings.text("kafka.sasl.mechanism"),
+        user=settings.text("kafka.sasl.username") if needs_login else "",
+        password=secret(settings.text("kafka.sasl.password"), settings.root) if needs_login else "",
+        ca=str(settings.path(ca)) if ca else "",
+        replication=settings.number("kafka.replication.factor"),
+        min_insync=settings.number("kafka.min.insync.replicas"),
+    )
+    client = import_module(f"exchange.log.kafka.{module}").KafkaClient(place)
+    return import_module("exchange.log.kafka.log").KafkaRecordLog(client, place)  # type: ignore[no-any-return]
 
 
 def database_of(settings: Settings, stack: ExitStack) -> "Engine":

@@ -284,7 +284,7 @@ def terms(now_ns: int, **changes: Any) -> dict[str, Any]:
     }
 
 
-def build(root: Path, engine: KeptEngine) -> None:
+def build(root: Path, engine: KeptEngine, environment: Mapping[str, str] = ENVIRONMENT) -> None:
     """Makes the exchange in a folder that is not there."""
     clock, random = Clock(START_NS), Random(1)
     place: dict[str, Any] = {
@@ -294,7 +294,7 @@ def build(root: Path, engine: KeptEngine) -> None:
         "principal": AUTHORITY,
     }
     make_site(root, now_ns=clock, random_bytes=random.randbytes, **place)
-    with opened(root, engine, clock) as town:
+    with opened(root, engine, clock, environment) as town:
         for department, people in (
             (PROVIDER, {OWNER: "steward", PUBLISHER: "department_system"}),
             (CONSUMER, {STEWARD: "steward", READER: "department_system"}),

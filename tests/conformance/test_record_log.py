@@ -15,11 +15,17 @@ from exchange.envelope import Batch
 from exchange.errors import Invalid
 from exchange.log import RecordLog
 from exchange.log.sqlite import SqliteRecordLog
+from tests.log.kafka import kafka_log, modelled_log
 from tests.log.memory import folder_in_memory
 from tests.profiles import examples
 
 Open = Callable[[Path], RecordLog]
-ENGINES: dict[str, Open] = {"sqlite": lambda folder: SqliteRecordLog(folder / "records.db")}
+ENGINES: dict[str, Open] = {
+    "sqlite": lambda folder: SqliteRecordLog(folder / "records.db"),
+    "modelled": modelled_log,
+    "kafka": lambda folder: kafka_log("kafka", folder),
+    "kafka+librdkafka": lambda folder: kafka_log("kafka+librdkafka", folder),
+}
 TOPIC = "ps.person"
 PARTITIONS = 3
 

@@ -17,6 +17,7 @@ from exchange.avro.schema import Schema, from_document
 from exchange.contracts.check import Checker
 from exchange.contracts.contract import Contract, FieldTerms
 from exchange.control.database import open_engine
+from exchange.log import RecordLog
 from exchange.log import tables as log_tables
 from exchange.log.dead_letters import topic_of
 from exchange.log.seals import CommitMarks, SealStore
@@ -81,7 +82,7 @@ class Site:
     """Everything open; `close` and open again to play a restart."""
 
     engine: Engine
-    log: SqliteRecordLog
+    log: RecordLog
     audit: AuditLog
     parts: PublishParts
     target: PublishTarget
@@ -145,7 +146,7 @@ def check_commits(site: Site) -> None:
         place = (body["topic"], body["partition"])
         assert body["lo"] == covered.get(place, 0)
         covered[place] = body["hi"]
-        records = site.log.read(*place, body["lo"], body["hi"] - body["lo"])
+        records = site.log.read(*place, body["lo"], body["hi"] - body["lo"]).up_to(body["hi"])
         sealed = site.parts.seals.get(body["seal"])
         leaf_of = dict(zip(sealed.sequences, sealed.leaves, strict=True))
         headers = [site.log.headers(*place, position) for position in records.positions]

@@ -13,9 +13,10 @@ from exchange.control.catalogue import DEAD_LETTER
 from exchange.errors import Invalid, Tampered, Unavailable
 from exchange.log.dead_letters import NO_TAG, topic_of
 from exchange.names import partition_of
-from exchange.publish import Published, publish
+from exchange.publish import Published, commits, publish
 from exchange.signing.tags import SubjectTagger
 from exchange.source import Place, Rejected, SourceBatch
+from tests.log.kafka import modelled_log
 from tests.publish.building import (
     DATASET,
     SOURCE,
@@ -67,6 +68,19 @@ def test_what_goes_in_is_readable_once_and_audited(site: Site) -> None:
             number
         )
     check_commits(site)
+
+
+def test_entries_adjoin_although_positions_have_gaps(site: Site, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Kafka a position is used up at the end of each append: a batch is committed from where the last one ended,
+    without being read back.
+    """
+    log = modelled_log(folder)
+    gapped = replace(site, log=log, parts=replace(site.parts, log=log))
+    monkeypatch.setattr(commits, "commit_behind", None)
+    send(gapped, {number: person(number) for number in range(1, 11)})
+    assert people(gapped) == list(range(1, 11))
+    check_commits(gapped)
+    assert any(log.end(DATASET, part) > len(log.read(DATASET, part, 0, 100).positions) + 1 for part in range(2))
 
 
 @pytest.mark.parametrize("ignores_mark", [False, True])

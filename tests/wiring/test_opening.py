@@ -80,8 +80,8 @@ def test_a_site_without_data(bare: MadeSite, folder: Path) -> None:
 def test_an_engine_that_nothing_serves(bare: MadeSite, folder: Path, engine: str) -> None:
     """It is named with its setting; no other engine takes its place."""
     use = {"policy": "engine"}.get(engine, engine)
-    error = fails(copied(bare.root, folder / "site"), {f"EXCHANGE_ENGINES_{engine.upper()}": "kafka:x"}, use)
-    assert (error.code, error.where, error.facts["url"]) == ("engine_unknown", f"engines.{engine}", "kafka:x")
+    error = fails(copied(bare.root, folder / "site"), {f"EXCHANGE_ENGINES_{engine.upper()}": "tansu:x"}, use)
+    assert (error.code, error.where, error.facts["url"]) == ("engine_unknown", f"engines.{engine}", "tansu:x")
 
 
 def test_settings_come_from_the_environment_too(made_town: Path, folder: Path, engine: KeptEngine) -> None:

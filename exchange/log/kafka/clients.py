@@ -1,0 +1,145 @@
+"""What the log needs of a Kafka client. `exchange.log.kafka.python` and `.librdkafka` give it.
+
+Every error leaves a client in our families: `Invalid("kafka_refused")` for who we are and what we may,
+`Tampered("log_damaged")` for bytes that are missing or broken, `Unavailable("log_unavailable")` for the rest.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from exchange.errors import ExchangeError, Invalid, Tampered, Unavailable
+
+Headers = Sequence[tuple[str, bytes]]
+Place = tuple[str, int]  # topic, partition, by their names in Kafka
+
+# By the names that both clients' errors have in common, without their endings and underscores.
+_REFUSED: Final = frozenset(
+    {
+        "authentication",
+        "saslauthenticationfailed",
+        "topicauthorizationfailed",
+        "groupauthorizationfailed",
+        "clusterauthorizationfailed",
+        "transactionalidauthorizationfailed",
+        "securitydisabled",
+        "unsupportedsaslmechanism",
+        "policyviolation",
+        "invalidreplicationfactor",
+        "invalidconfig",
+        "invalidconfiguration",
+    }
+)
+_DAMAGED: Final = frozenset(
+    {"offsetoutofrange", "corruptrecord", "invalidmsg", "badmsg", "logtruncation", "autooffsetreset"}
+)
+
+
+class OutdatedError(Exception):
+    """Another writer of the same source has begun, or this one does not know the topic as it is now: it can write no
+    more, and nothing was stored.
+    """
+
+
+class InterleavedError(Exception):
+    """Another writer's records stand between those of one batch: nothing of it was stored; try again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """Messages for one partition, in order; the columns have the same length."""
+
+    topic: str
+    partition: int
+    time_ms: int
+    keys: Sequence[bytes]
+    values: Sequence[bytes]
+    headers: Sequence[list[tuple[str, bytes]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """Messages read from one partition, in order; reading goes on at `next_position`."""
+
+    positions: Sequence[int]
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+    headers: Sequence[Headers]
+    next_position: int
+
+
+class Writer(Protocol):
+    """Writes under one transactional id. Making it has ended the transaction of whoever wrote under it before."""
+
+    def transact(self, batches: Sequence[Outgoing]) -> Sequence[range]:
+        """Stores all or nothing, durable on return; the positions of each batch, which stands together.
+
+        Raises:
+            OutdatedError, InterleavedError: nothing is stored.
+            Unavailable: it is stored or not, and that may show later.
+        """
+        ...
+
+    def close(self) -> None:
+        """Gives the connections back, without waiting for brokers that do not answer."""
+        ...
+
+
+class Client(Protocol):
+    """Connections to one cluster; it may be used from any thread."""
+
+    def topics(self) -> Mapping[str, int]:
+        """Every topic that we may see, with its number of partitions."""
+        ...
+
+    def create(self, topic: str, partitions: int, settings: Mapping[str, str]) -> None:
+        """Makes a topic, which is there on return; one that is there already stays as it is."""
+        ...
+
+    def settings(self, topic: str) -> Mapping[str, str]:
+        """How a topic is kept."""
+        ...
+
+    def permit(self, topic: str) -> None:
+        """Lets our principal read, write and describe the topic, and use transactions and groups of our prefix."""
+        ...
+
+    def writer(self, transactional_id: str) -> Writer:
+        """A writer, when all that an earlier one of this id has begun is stored or undone."""
+        ...
+
+    def ends(self, places: Sequence[Place], *, committed: bool) -> Mapping[Place, int]:
+        """The end of each partition: of what readers see, or of all that was written."""
+        ...
+
+    def begin(self, place: Place) -> int:
+        """The first position that the partition still has."""
+        ...
+
+    def read(self, place: Place, position: int, end: int, limit: int, size: int) -> Incoming:
+        """Committed messages from `position` to `end` at the least, `limit` of them and about `size` bytes at most.
+
+        `next_position` is `end` or more when there are no others before it.
+        """
+        ...
+
+    def close(self) -> None:
+        """Gives the connections back."""
+        ...
+
+
+def failure(name: str, detail: str, where: str, user: str = "") -> ExchangeError:
+    """The error of ours that a client's error of this name is."""
+    plain = name.strip("_").removesuffix("Error").replace("_", "").lower()
+    if plain in _REFUSED:
+        return Invalid("kafka_refused", where=where, user=user, detail=detail)
+    if plain in _DAMAGED:
+        return Tampered("log_damaged", where=where, detail=detail)
+    return Unavailable("log_unavailable", where=where, detail=f"{detail} (as {user})" if user else detail)
+
+
+def together(spans: Sequence[tuple[int, int]], batches: Sequence[Outgoing]) -> list[range]:
+    """The positions of batches by those of their first and last message; `InterleavedError` when others are between."""
+    if any(last - first + 1 != len(batch.values) for (first, last), batch in zip(spans, batches, strict=True)):
+        raise InterleavedError
+    return [range(first, last + 1) for first, last in spans]
