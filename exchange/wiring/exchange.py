@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from exchange.access import Gateway
+    from exchange.audit.runs import Ends
     from exchange.audit.subjects import Sighting
     from exchange.contracts.contract import Contract
     from exchange.view.compiled import View
@@ -121,7 +122,7 @@ class Exchange(Engines):
         first = self._gateway_name(GATEWAY)
         name = first if number == 1 else f"{first}-{number}"
         hint = self.settings.path("data/gateway.json" if number == 1 else f"data/gateway-{number}.json")
-        runs = GatewayRuns(hint, self.audit, self.now_ns, name)
+        runs = GatewayRuns(hint, self.audit, self.now_ns, name, None if number == 1 else self._ends)
         return Gateway(
             Parts(
                 control=self.control,
@@ -143,6 +144,13 @@ class Exchange(Engines):
                 room=self.room,
             )
         )
+
+    @cached_property
+    def _ends(self) -> "Ends":
+        """Of the gateways beside the first, which looks for its own last run from its hint on."""
+        from exchange.audit.runs import Ends
+
+        return Ends(self.audit)
 
     def _gateway_name(self, plain: str) -> str:
         """The name of this site's gateways in the log: one that other folders with the same log do not have."""
@@ -201,7 +209,16 @@ class Exchange(Engines):
         """Opens every engine now: whoever serves many threads has none of them opened twice, and learns of a broken
         one at the start.
         """
-        opened = (self.control, self.log, self.state, self.engine, self.publish_parts, self.subjects, self.tagger)
+        opened = (
+            self.control,
+            self.log,
+            self.state,
+            self.engine,
+            self.publish_parts,
+            self.subjects,
+            self.tagger,
+            self._ends,
+        )
         with self._deciding:
             self._load(self.control.model())
         del opened

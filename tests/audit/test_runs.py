@@ -10,7 +10,7 @@ import pytest
 
 from exchange.audit.entries import counters_digest
 from exchange.audit.log import AuditLog
-from exchange.audit.runs import GATEWAY, GatewayRuns
+from exchange.audit.runs import GATEWAY, Ends, GatewayRuns
 from exchange.audit.sequencer import Committed, Sequencer
 from exchange.errors import Unavailable
 from tests.audit.building import START_NS, clock, control, log_at, refusal, release
@@ -117,6 +117,30 @@ def test_a_hint_that_cannot_be_written_costs_nothing(log: AuditLog, folder: Path
     for number in (1, 2):
         runs(log, folder).start(run(number))
     assert [body["previous"] for body in opened(log)] == [None, run(1)]
+
+
+def test_many_gateways_look_once(log: AuditLog, folder: Path) -> None:
+    """The ends that one look at the log finds are those that each gateway finds by itself; a second run of the same
+    process follows the first.
+    """
+    for number, name in enumerate(("a", "b", "a"), 1):
+        runs(log, folder, name).start(run(number))
+        log.submit([release(count, run=run(number)) for count in range(1, 3 + number)])
+    log.submit([refusal(1, run=run(2), counter=9, attempt=0), release(5, run=run(9))])
+    ends = Ends(log)
+    later = {name: GatewayRuns(folder / "none" / name, log, clock(START_NS), name, ends) for name in ("a", "b", "c")}
+    for number, name in enumerate(later, 4):
+        later[name].start(run(number))
+    told = [(one["previous"], one["previous_counters_digest"]) for one in opened(log)[3:]]
+    assert told == [
+        (run(3), counters_digest({"agr-1": 5})),
+        (run(2), counters_digest({"agr-1": 9})),
+        (None, None),
+    ]
+    log.submit([release(1, run=run(4))])
+    later["a"].start(run(7))
+    assert opened(log)[-1]["previous"] == run(4)
+    assert opened(log)[-1]["previous_counters_digest"] == counters_digest({"agr-1": 1})
 
 
 def test_settle_waits_for_what_was_submitted(log: AuditLog) -> None:
