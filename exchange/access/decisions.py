@@ -62,7 +62,7 @@ class Decisions:
         access = Access(question, plan, parts.random_bytes(16), tags or (), parts.actors)
         if not plan.allowed:
             self._refuse(access, now)
-        parts.audit.submit([access.decision_entry(now)])  # 3
+        parts.audit.submit([access.decision_entry(now)], soon=False)  # 3; its release follows, in the same commit
         # A crash here leaves a decision without a release in the log; nothing was read.
         access.check_size()
         decided = Decided(access, self._view(plan, model), now)

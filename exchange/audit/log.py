@@ -96,10 +96,12 @@ class AuditLog:
         self._check_running()
         self._store.add(connection, _row(entry))
 
-    def submit(self, entries: Sequence[Entry]) -> None:
+    def submit(self, entries: Sequence[Entry], *, soon: bool = True) -> None:
         """Puts the entries into the outbox in one transaction, durable on return: they will be in the log.
 
-        The same id with an equal entry changes nothing. Raises as `add`; then none of them is stored.
+        The same id with an equal entry changes nothing. Raises as `add`; then none of them is stored. Where another
+        entry follows at once, `soon=False` lets both be in one commit; if none does, this one is in the log all the
+        same, a moment later.
         """
         self._check_running()
         rows = [_row(entry) for entry in entries]
@@ -112,7 +114,8 @@ class AuditLog:
             self._forget(fresh)
             raise
         self._forget(before)  # `wait` looks up what became of these
-        self._call()
+        if soon:
+            self._call()
 
     def wait(self, entry_id: bytes, timeout_s: float = WAIT_S) -> Receipt:
         """Returns when the entry is in a published checkpoint: only then may what it speaks of happen.

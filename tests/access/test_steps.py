@@ -87,12 +87,12 @@ def test_a_refusal_that_cannot_be_written(town: Town, stored: bool) -> None:
     """Releases are refused for their epoch, and the entry that takes their numbers fails: the run is over."""
     audit = town.exchange.audit
 
-    def submit(entries: Any) -> None:
+    def submit(entries: Any, **how: Any) -> None:
         if entries[0].kind == "refusal" and entries[0].body["counter"] is not None:
             if stored:
-                audit.submit(entries)
+                audit.submit(entries, **how)
             raise Unavailable("audit_unavailable", seconds=0)
-        audit.submit(entries)
+        audit.submit(entries, **how)
 
     gateway = town.gateway(audit=With(audit, "submit", submit))
     town.agree()

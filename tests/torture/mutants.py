@@ -41,9 +41,9 @@ def release_before_wait(step: Step) -> None:
     releases: set[bytes] = set()
     handed: list[bytes] = []
 
-    def submit(self: AuditLog, entries: Sequence[Entry]) -> None:
+    def submit(self: AuditLog, entries: Sequence[Entry], *, soon: bool = True) -> None:
         releases.update(entry.id for entry in entries if entry.kind == "release")
-        real_submit(self, entries)
+        real_submit(self, entries, soon=soon)
 
     def wait(self: AuditLog, entry_id: bytes, timeout_s: float = 5.0) -> Receipt:
         if entry_id not in releases:
