@@ -142,7 +142,7 @@ class Look:
         for name, reading in self._candidates(values):
             convert = reading.converter()
             needed = _HALF if name == self.hint else 1.0 if name in {"int", "bool", "sex"} else _MOST
-            if _share(values, lambda text, read=convert: _reads(read, text)) >= needed:  # type: ignore[misc]
+            if _share(values, lambda text, read=convert: _reads(read, text)) >= needed:  # type: ignore[misc]  # mypy infers no lambda with a default
                 return reading
         return TEXT
 

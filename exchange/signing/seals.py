@@ -123,7 +123,7 @@ def from_document(document: object) -> Seal:
         Invalid: `seal_differs` for what is no such document.
     """
     try:
-        return Seal(**{name: _KINDS[name](value) for name, value in document.items()})  # type: ignore[attr-defined]
+        return Seal(**{name: _KINDS[name](value) for name, value in document.items()})  # type: ignore[attr-defined]  # a malformed one is caught below
     except (AttributeError, KeyError, TypeError, ValueError):
         raise Invalid("seal_differs", detail="form") from None
 
