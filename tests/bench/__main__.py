@@ -3,10 +3,13 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from secrets import token_hex
 from typing import Any, Final
 
-from tests.bench.clock import in_child
+from tests.bench import servers
+from tests.bench.clock import folder, in_child
 from tests.bench.machine import described
 
 Figures = Mapping[str, Mapping[str, Any]]
@@ -76,6 +79,51 @@ def http(quick: bool) -> None:
     _table("start to ready (goal: 2 s; for --help see start)", figures["start to ready"])
 
 
+def logs(quick: bool) -> None:
+    """Each record log against its raw client, on one core beside the server's."""
+    sizes = {"batch": 1_000, "batches": 10 if quick else 30, "rounds": 3 if quick else 5}
+    _logs("sqlite", in_child("logs.measured", engine="sqlite", **sizes))
+    with _skipping(), servers.kafka() as found:
+        for engine in ("kafka", "kafka+librdkafka"):
+            given = servers.kafka_settings(found, f"b{token_hex(4)}")
+            _logs(engine, in_child("logs.measured", engine=engine, server=given, **sizes))
+
+
+def sequencer(quick: bool) -> None:
+    """How long entries wait for their checkpoint, on both stores, by how many append at once."""
+    told: dict[str, Any] = {"readers": [1, 16, 64], "seconds": 3 if quick else 10}
+    _table("sequencer on SQLite and files", in_child("sequencing.measured", url=None, **told))
+    with _skipping(), servers.database() as url:
+        _table("sequencer on PostgreSQL", in_child("sequencing.measured", url=url, **told))
+
+
+def latency(quick: bool) -> None:
+    """From publish to release at 100 records/s; and what log and audit cost a record."""
+    title = "log and audit, batches of 1,000 (goal: 1.5 us a record together)"
+    _table(title, in_child("delays.cost", batches=100 if quick else 500, rounds=3 if quick else 5))
+    seconds = 5 if quick else 20
+    _table("publish to release at 100 records/s, embedded, ms", in_child("delays.measured", seconds=seconds))
+    with _skipping(), servers.kafka() as found, servers.database() as url, folder() as place:
+        given = servers.site_settings(found, url, f"b{token_hex(4)}", place)
+        figures = in_child("delays.measured", seconds=seconds, engines=given)
+        _table("publish to release at 100 records/s, Kafka and PostgreSQL, ms", figures)
+
+
+@contextmanager
+def _skipping() -> Iterator[None]:
+    """Says which server is not here, and goes on with the rest."""
+    try:
+        yield
+    except servers.NOT_HERE as missing:
+        print(f"not measured: {missing}")
+
+
+def _logs(engine: str, figures: Figures) -> None:
+    publish, read = ({"baseline": figures[f"raw {name}"], engine: figures[name]} for name in ("publish", "read"))
+    _rates(f"{engine}: publish ready bytes, batches of 1,000", publish, baseline="the client alone")
+    _rates(f"{engine}: read and decode", read, baseline="the client alone")
+
+
 _ALL: Final[Mapping[str, Callable[[bool], None]]] = {
     "publish": publish,
     "read": read,
@@ -84,6 +132,9 @@ _ALL: Final[Mapping[str, Callable[[bool], None]]] = {
     "start": start,
     "decide": decide,
     "http": http,
+    "logs": logs,
+    "sequencer": sequencer,
+    "latency": latency,
 }
 
 

@@ -8,7 +8,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-_LIBRARIES: Final = ("fastavro", "sqlalchemy", "cryptography", "celine-regorus")
+_LIBRARIES: Final = (
+    *("fastavro", "sqlalchemy", "cryptography", "celine-regorus"),
+    *("kafka-python", "confluent-kafka", "psycopg", "opa-python-client"),
+)
 
 
 def described() -> Iterator[str]:

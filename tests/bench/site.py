@@ -5,7 +5,7 @@ and one that is not. Everything goes through the commands that people use.
 import os
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -28,8 +28,8 @@ _DAY_NS: Final = 86_400 * 1_000_000_000
 _KEPT: Final = ("sex", "birth_date", "relation_to_head", "hukou_region", "status", "status_date")
 
 
-def make(root: Path) -> None:
-    """Makes the site, its people, dataset, policy and agreements; no record yet."""
+def make(root: Path, given: Mapping[str, str] | None = None) -> None:
+    """Makes the site, its people, dataset, policy and agreements; no record yet. `given`: further settings."""
     make_site(
         root,
         name="bench",
@@ -38,6 +38,7 @@ def make(root: Path) -> None:
         principal=AUTHORITY,
         now_ns=time.time_ns,
         random_bytes=secrets.token_bytes,
+        given=given,
     )
     with opened(root) as exchange:
         _people(exchange)
