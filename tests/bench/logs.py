@@ -131,7 +131,8 @@ class _Librdkafka:
 
         self._topic = f"{prefix}.log.raw"
         common = {"bootstrap.servers": kafka.url.removeprefix("kafka://"), **_login(kafka, ".")}
-        AdminClient(common).create_topics([NewTopic(self._topic, _PARTITIONS, 1)])[self._topic].result(30)
+        admin = AdminClient(common)
+        admin.create_topics([NewTopic(self._topic, _PARTITIONS, 1)])[self._topic].result(30)
         self._producer = Producer({**common, "enable.idempotence": True, "acks": "all", "linger.ms": 0})
         self._consumer = Consumer(
             {**common, "group.id": f"{prefix}.bench", "enable.auto.commit": False, "fetch.wait.max.ms": 5}

@@ -50,7 +50,7 @@ def site_settings(found: services.Kafka, url: str, prefix: str, secrets: Path) -
         file.touch(mode=0o600)
         file.write_text(value, "utf-8")
     return {
-        "engines.control": address.set(password=None).render_as_string(hide_password=False),
+        "engines.control": address._replace(password=None).render_as_string(hide_password=False),
         "engines.state": "postgresql:",
         "engines.audit": "postgresql:",
         "engines.log": f"kafka+librdkafka:{found.url.removeprefix('kafka:')}/{prefix}",
