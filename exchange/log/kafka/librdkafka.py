@@ -148,7 +148,10 @@ class KafkaClient:
         deadline = time.monotonic() + self._cluster.patience_s
         with self._reader(place, position) as reader:
             while len(found) < limit and size > 0 and reader.position < end:
-                polled = reader.consumer.consume(min(_AT_ONCE, limit - len(found)), timeout=0.05)
+                # A `consume` of many waits until it has them all or its time is over: so one first, then what is there.
+                polled = reader.consumer.consume(1, timeout=0.05)
+                if polled and limit - len(found) > 1:
+                    polled += reader.consumer.consume(min(_AT_ONCE, limit - len(found) - 1), timeout=0)
                 for one in polled:
                     problem = one.error()
                     if problem is None:

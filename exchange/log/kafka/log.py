@@ -82,6 +82,7 @@ class KafkaRecordLog:
         self._sources: dict[str, _Source] = {}
         self._locks: dict[str, Lock] = {}
         self._last: tuple[str, int, Sequence[int], Sequence[Headers]] = ("", 0, (), ())
+        self._hollow: dict[Place, range] = {}  # committed positions without a record, each partition's last known
 
     def create(self, topic: str, partitions: int) -> None:
         """See `RecordLog.create`; also `Invalid("kafka_topic_settings")` when the brokers would lose its records."""
@@ -128,10 +129,13 @@ class KafkaRecordLog:
         if position < 0 or limit < 1:
             raise Invalid("position_unknown", where=f"{topic}/{partition}", position=position)
         place = self._place(topic, partition)
+        hollow = self._hollow.get(place, range(0))
+        position = hollow.stop if position in hollow else position
         end = self._client.ends([place], committed=True)[place]
         if position >= end:
             return Stored(topic, partition, (), (), (), (), position)
         found = self._client.read(place, position, end, limit, self._largest_read)
+        self._hollow[place] = range(found.positions[-1] + 1 if found.positions else position, found.next_position)
         self._last = (topic, partition, found.positions, found.headers)
         return form.stored(topic, partition, found)
 
@@ -192,7 +196,7 @@ class KafkaRecordLog:
         for attempt in count():
             try:
                 writer = self._writer(source, lowest)
-                *ranges, _ = writer.writer.transact([*messages, self._marks.message(source, mark)])
+                *ranges, at = writer.writer.transact([*messages, self._marks.message(source, mark)])
             except OutdatedError:
                 self._give_up(source)  # another one took over: take over in turn, and look at the mark again
             except InterleavedError:
@@ -203,6 +207,7 @@ class KafkaRecordLog:
                 raise
             else:
                 writer.mark = mark
+                self._marks.raised(source, mark, at[0])
                 return ranges
             if time.monotonic() > deadline:
                 break
@@ -264,6 +269,8 @@ class KafkaRecordLog:
                 if time.monotonic() > deadline:
                     raise
                 ends = dict.fromkeys(lasts, 0)
+            # With nothing but one position behind our last record, that one is the end of our transaction.
+            self._hollow.update((at, range(last + 1, last + 2)) for at, last in lasts.items() if ends[at] == last + 2)
             lasts = {place: last for place, last in lasts.items() if ends[place] <= last}
             if lasts and time.monotonic() > deadline:
                 detail = "another writer's transaction is still open before these records"
@@ -280,6 +287,7 @@ class Marks:
         self._made = False
         self._locks = [Lock() for _ in range(MARK_PARTITIONS)]
         self._next = [0] * MARK_PARTITIONS
+        self._raised = [-2] * MARK_PARTITIONS  # where this process' last mark lies, when all before it was known
         self._marks: dict[str, int] = {}
 
     def make(self) -> None:
@@ -299,13 +307,22 @@ class Marks:
         place = (self._cluster.marks, number)
         with self._locks[number]:
             end = self._client.ends([place], committed=False)[place]
-            self._wait_committed(place, end, held_up)
+            if self._wait_committed(place, end, held_up) == self._raised[number] + 2:
+                self._next[number] = max(self._next[number], end)  # nothing but the end of our own transaction
             while self._next[number] < end:
                 found = self._client.read(place, self._next[number], end, _MARKS_AT_ONCE, 64 << 20)
                 keys = [str(key, "utf-8", "replace") for key in found.keys if key is not None]
                 self._marks.update(zip(keys, form.mark_of(found.values, self._cluster.marks), strict=True))
                 self._next[number] = found.next_position
         return self._marks.get(source, 0)
+
+    def raised(self, source: str, mark: int, position: int) -> None:
+        """Takes in a mark that this process has stored at `position`, where all before it is known."""
+        number = _partition(source)
+        with self._locks[number]:
+            if self._next[number] == position:
+                self._marks[source] = mark
+                self._next[number], self._raised[number] = position + 1, position
 
     def message(self, source: str, mark: int) -> Outgoing:
         """The message that raises a mark. Its time is always 0: a file of a topic ends when times are far apart."""
@@ -327,9 +344,10 @@ class Marks:
         self._made = True
         return True
 
-    def _wait_committed(self, place: Place, end: int, held_up: Callable[[], None]) -> None:
+    def _wait_committed(self, place: Place, end: int, held_up: Callable[[], None]) -> int:
+        """The end of what is committed, once it is at `end` or behind it."""
         begun, asked = time.monotonic(), False
-        while self._client.ends([place], committed=True)[place] < end:
+        while (committed := self._client.ends([place], committed=True)[place]) < end:
             waited = time.monotonic() - begun
             if waited > _GRACE_S and not asked:
                 asked = True
@@ -338,6 +356,7 @@ class Marks:
                 detail = "another writer's transaction is still open"
                 raise Unavailable("log_unavailable", where=self._cluster.marks, detail=detail)
             time.sleep(_PAUSE_S)
+        return committed
 
 
 def _partition(source: str) -> int:
