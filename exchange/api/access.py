@@ -8,7 +8,8 @@ from fastapi import APIRouter, Body, Query, Request
 from starlette.responses import Response
 
 from exchange.access import Release
-from exchange.api.answers import Explain, Explanation, Lookup
+from exchange.access.acks import Ack
+from exchange.api.answers import Acks, Explain, Explanation, Indexes, Lookup
 from exchange.api.caller import Asked, Signed, SignedRoute
 from exchange.api.examples import EXAMPLES
 from exchange.api.negotiation import wishes
@@ -86,6 +87,14 @@ def explain(
     question = Question(body.action, name, body.purpose, body.case, tuple(body.fields) if body.fields else None)
     plan, sentences = desk.explain(question, language)
     return Explanation(plan=plan, sentences=sentences)
+
+
+@router.post("/acks", operation_id="acknowledge")
+def acknowledge(desk: Signed, body: Annotated[Acks, Body(examples=[EXAMPLES["acknowledge"]])]) -> Indexes:
+    """Confirms releases: that their records are `received`, or were `discarded` or `purged`. Saying it again changes
+    nothing; a digest or a number that differs from what was handed over is told, and nothing is confirmed.
+    """
+    return Indexes(indexes=desk.acknowledge([Ack(**dict(one)) for one in body.acks]))
 
 
 def _answer(request: Request, release: Release, form: Format, more: Mapping[str, str]) -> Response:

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from exchange.access.acks import MOST_ACKS, Outcome
 from exchange.wiring.desk import COLUMNS, Listing
 
 Row = dict[str, Any]
@@ -68,6 +69,27 @@ class Lookup(Given):
     ids: list[str] = Field(min_length=1, max_length=1_000)
     case: str | None = None
     fields: list[str] | None = None
+
+
+class Acknowledged(Given):
+    """A release, by the index of its entry; the digest and the number of records, where the consumer says them."""
+
+    index: int = Field(ge=0, le=1 << 62)
+    outcome: Outcome = "received"
+    payload_digest: str | None = Field(None, pattern="^sha256:[0-9a-f]{64}$")
+    records: int | None = Field(None, ge=0, le=1 << 62)
+
+
+class Acks(Given):
+    """What a consumer confirms."""
+
+    acks: list[Acknowledged] = Field(min_length=1, max_length=MOST_ACKS)
+
+
+class Indexes(BaseModel):
+    """Where the acknowledgements stand in the audit log, in the order in which they were given."""
+
+    indexes: list[int]
 
 
 class Explain(Given):

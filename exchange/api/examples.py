@@ -106,6 +106,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
         "codes": {},
     },
     "lookup": {"purpose": "dibao.initial_check", "case": "case-1", "ids": ["11010519491231002X"], "fields": None},
+    "acknowledge": {"acks": [{"index": 0, "outcome": "received"}]},
     "explain": {"purpose": "dibao.initial_check", "case": "case-1", "fields": None, "action": "read"},
     "who_saw": {"ids": ["11010519491231002X"], "subject_type": "person"},
 }

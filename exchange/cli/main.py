@@ -42,7 +42,7 @@ _ROOMS = {
     publishing: {"publish", "dead-letters"},
     policies: {"policy"},
     agreements: {"agreement"},
-    reading: {"read", "lookup", "explain"},
+    reading: {"read", "lookup", "ack", "explain"},
     view: {"view"},
     auditing: {"audit"},
     demo: {"demo"},

@@ -1,4 +1,4 @@
-"""`read`, `lookup` and `explain`: what a consumer may have, and why."""
+"""`read`, `lookup`, `ack` and `explain`: what a consumer may have, has got, and why."""
 
 import argparse
 from collections.abc import Iterator, Sequence
@@ -10,18 +10,21 @@ from exchange.cli.opening import desk_of
 from exchange.cli.options import Commands, command
 from exchange.cli.terminal import Terminal, replaced
 from exchange.errors import Invalid
-from exchange.messages import Language
+from exchange.messages import Language, text
 
 if TYPE_CHECKING:
     from exchange.access import Release
+    from exchange.access.acks import Ack
     from exchange.control.questions import Request
+    from exchange.wiring.desk import Desk
 
 
+OUTCOMES: Final = ("received", "discarded", "purged")  # as `exchange.access.acks` has them, which starts slowly
 _LONGEST: Final = 40  # of PARTITION:POSITION, so that no number grows without bound
 
 
 def mount(commands: Commands, common: argparse.ArgumentParser, language: Language) -> None:
-    """Adds `read`, `lookup` and `explain`."""
+    """Adds `read`, `lookup`, `ack` and `explain`."""
     read = command(commands, "read", _read, common, language)
     lookup = command(commands, "lookup", _lookup, common, language)
     explain = command(commands, "explain", _explain, common, language)
@@ -34,8 +37,12 @@ def mount(commands: Commands, common: argparse.ArgumentParser, language: Languag
     for parser in (read, lookup):
         parser.add_argument("--format", choices=["avro", "jsonl", "csv"], default="jsonl")
         parser.add_argument("--out", type=Path, metavar="FILE")
+        parser.add_argument("--ack", action="store_true")
     read.add_argument("--from", dest="start", metavar="PARTITION:POSITION", action="append", default=[])
     lookup.add_argument("--ids-file", metavar="FILE")
+    ack = command(commands, "ack", _ack, common, language)
+    ack.add_argument("index", type=int, nargs="+")
+    ack.add_argument("--outcome", choices=OUTCOMES, default="received")
 
 
 def _read(terminal: Terminal, parsed: argparse.Namespace) -> None:
@@ -44,13 +51,18 @@ def _read(terminal: Terminal, parsed: argparse.Namespace) -> None:
     with desk_of(terminal, parsed) as desk:
         start = _positions(parsed.start)
         releases: list[dict[str, Any]] = []
+        acks: list[Ack] = []
         former: Release | None = None
         with _output(terminal, parsed.out) as out, terminal.progress(None, "rec") as bar:
             for release in desk.read(_request(parsed, "read"), start, parsed.format):
                 out.write(following(former, release))
                 former = release
                 releases.append(_told(release))
+                acks.append(_received(release))
                 bar.to(sum(one["released"] for one in releases))
+        # A crash here: the records are where they were wanted and not confirmed; the same reading again confirms them.
+        if parsed.ack:
+            _confirm(desk, acks)
         _sum_up(terminal, releases)
 
 
@@ -60,7 +72,33 @@ def _lookup(terminal: Terminal, parsed: argparse.Namespace) -> None:
         with _output(terminal, parsed.out) as out:
             release = desk.lookup(_request(parsed, "lookup"), ids, parsed.format)
             out.write(release.head + release.payload)
+        if parsed.ack:
+            _confirm(desk, [_received(release)])
         _sum_up(terminal, [_told(release)])
+
+
+def _ack(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    from exchange.access.acks import Ack
+
+    with desk_of(terminal, parsed) as desk:
+        indexes = desk.acknowledge([Ack(index, parsed.outcome) for index in parsed.index])
+    told = text("acknowledged", terminal.language, count=len(indexes), index=max(indexes))
+    terminal.show({"indexes": indexes}, [told])
+
+
+def _received(release: "Release") -> "Ack":
+    from exchange.access.acks import Ack
+    from exchange.names import digest_bytes
+
+    return Ack(release.index, "received", digest_bytes(release.payload), release.released)
+
+
+def _confirm(desk: "Desk", acks: "Sequence[Ack]") -> None:
+    """As many at once as may be."""
+    from exchange.access.acks import MOST_ACKS
+
+    for first in range(0, len(acks), MOST_ACKS):
+        desk.acknowledge(acks[first : first + MOST_ACKS])
 
 
 def _explain(terminal: Terminal, parsed: argparse.Namespace) -> None:

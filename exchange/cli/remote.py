@@ -20,6 +20,7 @@ from exchange.view.formats import MEDIA_TYPES, Format
 from exchange.wiring.desk import Listing, Row, Told
 
 if TYPE_CHECKING:
+    from exchange.access.acks import Ack
     from exchange.publish import Published
     from exchange.source import Adapter
 
@@ -138,6 +139,10 @@ class RemoteDesk:
         path = ["datasets", request.dataset, "explain"]
         told = self._wire.json("POST", path, body, headers={"Accept-Language": language})
         return told["plan"], told["sentences"]
+
+    def acknowledge(self, acks: "Sequence[Ack]") -> list[int]:
+        """See `Desk.acknowledge`."""
+        return cast("list[int]", self._wire.json("POST", ["acks"], {"acks": [asdict(one) for one in acks]})["indexes"])
 
     def mark(self, dataset: str, source: str) -> int:
         """See `Desk.mark`."""

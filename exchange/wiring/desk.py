@@ -18,6 +18,7 @@ from exchange.policy import Bundle
 
 if TYPE_CHECKING:
     from exchange.access import Release
+    from exchange.access.acks import Ack
     from exchange.control.control import Outcome
     from exchange.control.model import Principal
     from exchange.messages import Language
@@ -130,6 +131,10 @@ class Desk(Protocol):
 
     def explain(self, request: Request, language: "Language") -> tuple[Row, list[str]]:
         """The plan for a request, as a document and as sentences; releases nothing."""
+        ...
+
+    def acknowledge(self, acks: "Sequence[Ack]") -> list[int]:
+        """See `exchange.access.acks.acknowledge`; what is not the caller's is a refusal in the audit log."""
         ...
 
     def mark(self, dataset: str, source: str) -> int:
@@ -312,6 +317,16 @@ class LocalDesk:
             plan = gateway.explain(self.who, request)
         contract = self.exchange.contract(request.dataset)
         return plan.to_document(), explain(plan, contract, language, self.zone)
+
+    def acknowledge(self, acks: "Sequence[Ack]") -> list[int]:
+        """See `Desk.acknowledge`."""
+        from exchange.access.acks import acknowledge
+
+        exchange = self.exchange
+        try:
+            return acknowledge(exchange.audit, self.who, exchange.actors, exchange.now_ns, acks)
+        except Refused as refusal:
+            exchange.refuse(self.who, "ack", refusal)
 
     def mark(self, dataset: str, source: str) -> int:
         """See `Desk.mark`."""

@@ -15,7 +15,8 @@ from tests.api.calling import Answer, Api, calling
 from tests.simulator import AUDITOR, AUTHORITY, CHECKER, CONSUMER, PROVIDER, SYSTEM, build
 
 NOBODY: Final = ""
-# Operation, who asks, and where its places come from when not from the examples: another operation's answer.
+# Operation, who asks, and where its places come from when not from the examples: another operation's answer (or its
+# header); a place with dots is one in the body.
 ORDER: Final[tuple[tuple[str, str, dict[str, tuple[str, str]]], ...]] = (
     ("healthz", NOBODY, {}),
     ("readyz", NOBODY, {}),
@@ -25,6 +26,7 @@ ORDER: Final[tuple[tuple[str, str, dict[str, tuple[str, str]]], ...]] = (
     ("explain", CHECKER, {}),
     ("read", CHECKER, {}),
     ("lookup", CHECKER, {}),
+    ("acknowledge", CHECKER, {"acks.0.index": ("lookup", "exchange-index")}),
     ("mark", SYSTEM, {}),
     ("publish", SYSTEM, {}),
     ("dead_letters", PROVIDER, {}),
@@ -97,9 +99,14 @@ def played(api: Api, described: dict[str, Any]) -> Iterator[Played]:
                 query[place["name"]] = value
         target = path + ("?" + "&".join(f"{key}={value}" for key, value in query.items()) if query else "")
         media, body = _body(operation)
+        for place, (source, key) in sources.items():
+            if "." in place:
+                body = _with(body, place.split("."), int(said[source][key]))
         answer = api.ask(method.upper(), target, who or None, [("Content-Type", media)] if media else (), body)
         if answer.status == 200 and answer.headers["content-type"] == "application/json":
             said[name] = answer.json
+        elif answer.status == 200:
+            said[name] = answer.headers
         yield Played(name, operation, answer)
 
 
@@ -110,6 +117,16 @@ def operations(described: dict[str, Any]) -> dict[str, tuple[str, str, dict[str,
         for path, methods in described["paths"].items()
         for method, operation in methods.items()
     }
+
+
+def _with(body: Any, path: list[str], value: int) -> Any:
+    """The body with another value at a place like `acks.0.index`."""
+    if not path:
+        return value
+    first: Any = int(path[0]) if isinstance(body, list) else path[0]
+    changed: Any = list(body) if isinstance(body, list) else dict(body)
+    changed[first] = _with(body[first], path[1:], value)
+    return changed
 
 
 def _example(place: dict[str, Any]) -> Any:

@@ -68,6 +68,7 @@ WORDS = {
     "agreement show": AGREEMENT,
     "read": f"{DATASET} --purpose p",
     "lookup": f"{DATASET} --purpose p",
+    "ack": "0",
     "explain": f"{DATASET} --purpose p",
     "audit who-saw": "",
     "audit checkpoint": "",

@@ -22,6 +22,7 @@ import uvicorn
 from adapters.files.adapter import FilesAdapter
 from adapters.files.config import load_config
 from exchange.access import Release
+from exchange.access.acks import Ack, Outcome
 from exchange.api.app import create_app
 from exchange.api.operations import OPERATIONS
 from exchange.cli.remote import RemoteDesk
@@ -205,6 +206,11 @@ def _read(form: str) -> Callable[[Any, Site], Any]:
     return lambda desk, _: list(desk.read(READ, {}, form))
 
 
+def _acknowledged(desk: Desk, outcome: Outcome, **what: Any) -> Any:
+    release = desk.lookup(LOOKUP, MEMBERS, "jsonl")
+    return desk.acknowledge([Ack(release.index, outcome, **what)])
+
+
 def _revision(site: Site) -> str:
     return load_bundle(site.root / "policies").revision
 
@@ -257,6 +263,10 @@ STEPS = (
     Step("lookup", CHECKER, lambda desk, _: desk.lookup(LOOKUP, [NEIGHBOUR], "jsonl"), "question_refused"),
     Step("lookup", CHECKER, lambda desk, _: desk.lookup(LOOKUP, [" "], "jsonl"), "subject_id_unusable"),
     Step("lookup", SYSTEM, lambda desk, _: desk.lookup(LOOKUP, [*MEMBERS], "jsonl"), "question_refused"),
+    Step("acknowledge", CHECKER, lambda desk, _: _acknowledged(desk, "received")),
+    Step("acknowledge", CHECKER, lambda desk, _: _acknowledged(desk, "purged", records=77), "ack_differs"),
+    Step("acknowledge", CHECKER, lambda desk, _: desk.acknowledge([Ack(0)]), "ack_not_own"),
+    Step("acknowledge", CHECKER, lambda desk, _: desk.acknowledge([Ack(10_000)]), "audit_entry_unknown"),
     Step("explain", CHECKER, lambda desk, _: desk.explain(READ, "zh")),
     Step("explain", CHECKER, lambda desk, _: desk.explain(WRONG, "en")),
     Step(
