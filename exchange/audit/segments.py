@@ -1,0 +1,277 @@
+"""Sealed, sorted parts of the subject index, each with a root in the audit log: what makes an answer provably complete.
+
+A segment is a list of rows of one width, sorted bytewise, each row once. A page is 256 rows (the last one has fewer);
+the bytes of a page are a leaf of the segment's RFC 6962 tree, whose root an `index_segment` entry names. Who is shown
+two neighbours knows that nothing lies between them: an answer comes with the pages from the row before it to the row
+behind it, and with the hashes that lead from these pages to the root.
+
+| list | a row | covers |
+|---|---|---|
+| `records` | tag 16 ‖ position 8 | records of one partition at positions [lo, hi) |
+| `named` | tag 16 ‖ index 8 | entries [lo, hi) of the audit log that name subjects |
+| `ranges` | place 16 ‖ first 8 ‖ end 8 ‖ index 8 | releases of a range of a partition among entries [lo, hi) |
+
+Integers are big-endian. The file of a segment is its rows and behind them the hashes of its pages; it is derived from
+the logs, and whoever has these makes it again, byte for byte.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+from exchange.errors import Tampered
+from exchange.signing.merkle import EMPTY_ROOT, leaf_hashes, node_hash, root
+
+List = Literal["records", "named", "ranges"]
+LISTS: Final[Sequence[List]] = get_args(List)
+WIDTHS: Final[dict[List, int]] = {"records": 24, "named": 24, "ranges": 40}
+PAGE: Final = 256
+PLACE: Final = 16
+_HASH: Final = 32
+_AHEAD: Final = 64  # rows read at once
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """What is signed of a segment: how many rows, the root over its pages, the digest of its file."""
+
+    count: int
+    root: bytes
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The rows in a span of keys, with the proof that there are no others: the pages from `first_page` on, which hold
+    them and their neighbours, and the hashes that lead to the root, left to right.
+    """
+
+    rows: Sequence[bytes]
+    first_page: int
+    pages: Sequence[bytes]
+    proof: Sequence[bytes]
+
+
+def place_of(topic: str, partition: int) -> bytes:
+    """A partition's name in a row of `ranges`."""
+    return sha256(topic.encode() + b"\x00" + partition.to_bytes(4, "big")).digest()[:PLACE]
+
+
+def span_of(prefix: bytes) -> tuple[bytes, bytes | None]:
+    """The keys that begin with a prefix: from the first to before the second, None: to the end."""
+    following = int.from_bytes(prefix, "big") + 1
+    return prefix, following.to_bytes(len(prefix), "big") if following < 1 << 8 * len(prefix) else None
+
+
+def seal(file: Path, rows: Iterable[bytes], width: int) -> Sealed:
+    """Writes the segment of these rows (in any order, each once), durable on return; an older file of its name goes.
+
+    Raises:
+        OSError: the disk.
+    """
+    ordered = sorted(rows)
+    if any(len(row) != width for row in ordered) or any(one == other for one, other in pairwise(ordered)):
+        raise ValueError("rows of another width, or twice")
+    pages = [b"".join(ordered[at : at + PAGE]) for at in range(0, len(ordered), PAGE)]
+    hashes = leaf_hashes(pages)
+    body = b"".join([*pages, *hashes])
+    draft = file.with_name(file.name + ".draft")
+    with draft.open("wb") as out:
+        out.write(body)
+        out.flush()
+        os.fsync(out.fileno())
+    draft.replace(file)
+    # A crash before the folder is synced: the file is there or not; nobody has named it yet, and it is made again.
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return Sealed(len(ordered), root(hashes), "sha256:" + sha256(body).hexdigest())
+
+
+class Segment:
+    """A segment's file, open for look-ups: a binary search, with a first guess where the keys are hashes.
+
+    Raises `Tampered("segment_damaged")` when the file is missing, cut off, or not what was sealed: the pages that an
+    answer shows are checked against the root each time, the whole file by `check`.
+    """
+
+    def __init__(self, file: Path, width: int, sealed: Sealed) -> None:
+        self._file, self._width, self._sealed = file, width, sealed
+        self._pages = -(-sealed.count // PAGE)
+        try:
+            self._descriptor = os.open(file, os.O_RDONLY)
+            size = os.fstat(self._descriptor).st_size
+        except OSError as error:
+            raise self._damaged(error.strerror or "unreadable") from None
+        if size != sealed.count * width + self._pages * _HASH:
+            self.close()
+            raise self._damaged("its size")
+        if hasattr(os, "posix_fadvise"):  # look-ups jump: reading ahead would only fill the cache
+            os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+
+    def close(self) -> None:
+        """Gives back the file."""
+        os.close(self._descriptor)
+
+    def look(self, low: bytes, high: bytes | None) -> list[bytes]:
+        """All rows from `low` on and before `high` (None: to the end), as the file has them, without a proof."""
+        return self._span(low, high)[1]
+
+    def find(self, low: bytes, high: bytes | None) -> Found:
+        """The same with the proof that these are all."""
+        count = self._sealed.count
+        if not count:
+            return Found((), 0, (), ())
+        start, rows = self._span(low, high)
+        first, last = max(start - 1, 0) // PAGE, min(start + len(rows), count - 1) // PAGE
+        pages = tuple(self._page(number) for number in range(first, last + 1))
+        found = Found(tuple(rows), first, pages, tuple(range_proof(self._hashes(), first, last + 1)))
+        if shown(found, count, self._sealed.root, self._width, low, high) != rows:
+            raise self._damaged("its rows do not give its root")
+        return found
+
+    def rows(self) -> Iterator[bytes]:
+        """Every row, in order."""
+        for number in range(self._pages):
+            page = self._page(number)
+            yield from (page[at : at + self._width] for at in range(0, len(page), self._width))
+
+    def check(self) -> None:
+        """The whole file, against its root and digest."""
+        pages = [self._page(number) for number in range(self._pages)]
+        hashes = leaf_hashes(pages)
+        body = b"".join([*pages, *self._hashes()])
+        if root(hashes) != self._sealed.root or "sha256:" + sha256(body).hexdigest() != self._sealed.digest:
+            raise self._damaged("its bytes")
+
+    def _bound(self, key: bytes) -> int:
+        """The number of the first row that is `key` or behind it."""
+        low, high = 0, self._sealed.count
+        guess = int.from_bytes(key[:8], "big") * high >> 64  # tags are evenly spread
+        reach = PAGE
+        while low < high:
+            at = min(max(guess, low), high - 1) if low <= guess < high else (low + high) // 2
+            if self._row(at) < key:
+                low, guess = at + 1, at + reach
+            else:
+                high, guess = at, at - reach
+            reach *= 8
+        return low
+
+    def _span(self, low: bytes, high: bytes | None) -> tuple[int, list[bytes]]:
+        """The number of the first row of a span, and its rows."""
+        start = self._bound(low)
+        rows: list[bytes] = []
+        while start + len(rows) < self._sealed.count:
+            fresh = self._read_rows(start + len(rows), _AHEAD)
+            inside = fresh if high is None else [row for row in fresh if row < high]
+            rows += inside
+            if len(inside) < len(fresh):
+                break
+        return start, rows
+
+    def _read_rows(self, number: int, most: int) -> list[bytes]:
+        body = self._read(number * self._width, min(most, self._sealed.count - number) * self._width)
+        return [body[at : at + self._width] for at in range(0, len(body), self._width)]
+
+    def _row(self, number: int) -> bytes:
+        return self._read(number * self._width, self._width)
+
+    def _page(self, number: int) -> bytes:
+        rows = min(PAGE, self._sealed.count - number * PAGE)
+        return self._read(number * PAGE * self._width, rows * self._width)
+
+    def _hashes(self) -> list[bytes]:
+        body = self._read(self._sealed.count * self._width, self._pages * _HASH)
+        return [body[at : at + _HASH] for at in range(0, len(body), _HASH)]
+
+    def _read(self, at: int, length: int) -> bytes:
+        try:
+            data = os.pread(self._descriptor, length, at)
+        except OSError as error:
+            raise self._damaged(error.strerror or "unreadable") from None
+        if len(data) != length:
+            raise self._damaged("cut off")
+        return data
+
+    def _damaged(self, detail: str) -> Tampered:
+        return Tampered("segment_damaged", where=self._file.name, detail=detail)
+
+
+@contextmanager
+def opened(file: Path, width: int, sealed: Sealed) -> Iterator[Segment]:
+    """A segment for the length of a block."""
+    segment = Segment(file, width, sealed)
+    try:
+        yield segment
+    finally:
+        segment.close()
+
+
+def shown(found: Found, count: int, tree: bytes, width: int, low: bytes, high: bytes | None) -> list[bytes] | None:
+    """The rows that a proof shows to be all those from `low` on and before `high`; None where it does not."""
+    pages = -(-count // PAGE)
+    if not count:
+        return [] if tree == EMPTY_ROOT and not found.pages else None
+    first, last = found.first_page, found.first_page + len(found.pages)
+    if not 0 <= first < last <= pages or len(found.proof) > 2 * pages.bit_length():
+        return None
+    for number, page in enumerate(found.pages, first):
+        if len(page) != min(PAGE, count - number * PAGE) * width:
+            return None
+    if range_root(pages, first, leaf_hashes(found.pages), found.proof) != tree:
+        return None
+    rows = [page[at : at + width] for page in found.pages for at in range(0, len(page), width)]
+    if any(one >= other for one, other in pairwise(rows)):
+        return None
+    begins = first == 0 or rows[0] < low
+    ends = last == pages or (high is not None and rows[-1] >= high)
+    return [row for row in rows if row >= low and (high is None or row < high)] if begins and ends else None
+
+
+def range_proof(hashes: Sequence[bytes], first: int, last: int) -> list[bytes]:
+    """The hashes that lead from leaves [first, last) of these to the root, left to right."""
+
+    def walk(low: int, high: int) -> Iterator[bytes]:
+        if high <= first or low >= last:
+            yield root(hashes[low:high])
+        elif not first <= low <= high <= last:
+            middle = low + _split(high - low)
+            yield from walk(low, middle)
+            yield from walk(middle, high)
+
+    return list(walk(0, len(hashes)))
+
+
+def range_root(count: int, first: int, hashes: Sequence[bytes], proof: Sequence[bytes]) -> bytes | None:
+    """The root of a tree of `count` leaves, of which these are the ones from `first` on; None where the proof has not
+    exactly the hashes that are missing.
+    """
+    last, rest = first + len(hashes), iter(proof)
+
+    def walk(low: int, high: int) -> bytes:
+        if high <= first or low >= last:
+            return next(rest)
+        if first <= low <= high <= last:
+            return root(hashes[low - first : high - first])
+        middle = low + _split(high - low)
+        left = walk(low, middle)
+        return node_hash(left, walk(middle, high))
+
+    try:
+        found = walk(0, count)
+    except StopIteration:
+        return None
+    return None if next(rest, None) is not None else found
+
+
+def _split(count: int) -> int:
+    """The largest power of two below `count`."""
+    return 1 << (count - 1).bit_length() - 1
