@@ -1,4 +1,6 @@
-"""Who saw a subject: an index, by tag, over the record log and the audit log. It is derived, and rebuilt at any time.
+"""The index over both logs: who saw a subject, and which entries concern an officer, a department, a dataset, a case.
+
+It is derived, and rebuilt at any time. It only finds: what an answer says is read from the audit log itself, by index.
 
 A release of a range shows a subject when one of the subject's positions lies in it and is not among the excluded. To
 find these, the releases of one partition under one agreement are laid into streams whose ranges do not overlap and
@@ -7,52 +9,58 @@ begins at or before the position (audit-log.md, "Subject query").
 """
 
 import json
-import sqlite3
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from exchange.audit import index_tables as t
 from exchange.audit.log import AuditLog
-from exchange.errors import Invalid, Tampered
-from exchange.names import canonical
+from exchange.audit.taking import Taking, put
+from exchange.errors import Invalid, Tampered, Unavailable
+from exchange.log.server import is_server, place, server_fault
 
 # (topic, partition, position, limit) → tags, their positions, and where to go on
 ReadTags = Callable[[str, int, int, int], tuple[Sequence[bytes], Sequence[int], int]]
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 _BATCH: Final = 5_000
-_TABLES: Final = """
-CREATE TABLE IF NOT EXISTS followed (name TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS part (
-    id INTEGER PRIMARY KEY, topic TEXT NOT NULL, part INTEGER NOT NULL, UNIQUE (topic, part));
-CREATE TABLE IF NOT EXISTS seen (
-    tag BLOB, part INTEGER, position INTEGER, PRIMARY KEY (tag, part, position)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS facts (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
-CREATE TABLE IF NOT EXISTS event (idx INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, facts INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS stream (
-    id INTEGER PRIMARY KEY, part INTEGER NOT NULL, agreement TEXT NOT NULL, hi INTEGER NOT NULL);
-CREATE INDEX IF NOT EXISTS stream_part ON stream (part, agreement);
-CREATE TABLE IF NOT EXISTS range (
-    stream INTEGER, lo INTEGER, hi INTEGER NOT NULL, idx INTEGER NOT NULL, excluded BLOB,
-    PRIMARY KEY (stream, lo)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS named (tag BLOB, idx INTEGER, position INTEGER, PRIMARY KEY (tag, idx)) WITHOUT ROWID;
-"""
+_MAKING: Final = 0x45585349  # "EXSI", the key of the lock under which the tables are made on a server
+_PLAIN: Final = ("dataset", "purpose", "policy_revision", "agreement", "actor", "case")
+# The backward probe: of each stream of the position's partition the last range that begins at or before it.
 _PROBE: Final = """
-SELECT range.idx, seen.position, range.lo, range.hi, range.excluded FROM seen
-JOIN stream ON stream.part = seen.part
-JOIN range ON range.stream = stream.id AND range.lo = (
-    SELECT max(lo) FROM range AS earlier WHERE earlier.stream = stream.id AND earlier.lo <= seen.position)
-WHERE seen.tag = ? AND range.hi > seen.position
+SELECT r.idx, s.position, r.lo, r.hi, r.excluded FROM index_seen AS s
+JOIN index_stream AS t ON t.part = s.part
+JOIN index_range AS r ON r.stream = t.id AND r.lo = (
+    SELECT e.lo FROM index_range AS e WHERE e.stream = t.id AND e.lo <= s.position ORDER BY e.lo DESC LIMIT 1)
+WHERE s.tag = :tag AND r.hi > s.position
 """
-_FACTS: Final = (
-    *("action", "actor", "agreement", "case", "consumer", "dataset", "department", "fields", "on_behalf_of"),
-    *("policy_revision", "purpose", "query", "reasons", "recipient"),
-)
+# SQLite's primary result codes for "not now".
+_PASSING: Final = frozenset({"BUSY", "LOCKED", "IOERR", "FULL", "CANTOPEN", "READONLY", "NOMEM", "PERM", "INTERRUPT"})
 
-_PLAIN: Final = ("kind", "dataset", "purpose", "policy_revision", "agreement", "actor", "case")
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which entries are looked for: of one of these kinds, and whatever else is given. `officer` is a pseudonym,
+    `department` the one that it concerns, `field` a path that a release showed; times from, and before, in nanoseconds.
+    """
+
+    kinds: Sequence[str]
+    officer: str | None = None
+    department: str | None = None
+    dataset: str | None = None
+    case: str | None = None
+    purpose: str | None = None
+    field: str | None = None
+    aggregate: str | None = None
+    from_ns: int | None = None
+    until_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,22 +87,32 @@ class Sighting:
 
 
 class SubjectIndex:
-    """The index in a file of its own. One thread at a time.
+    """The index in a database: a file of its own, or the control database on a server, where gateways share it.
 
-    Raises `Tampered("subject_index_damaged")` when the file is no index or does not fit the logs, and
-    `Invalid("subject_index_format")` when a later version made it: delete it, it is made again from them.
+    Any thread may use it; two that follow at once wait for each other.
+
+    Raises `Tampered("subject_index_damaged")` when the file is no index or does not fit the logs,
+    `Unavailable("subject_index_unavailable")` when it is busy, full or not reachable, and
+    `Invalid("subject_index_format")` when a later version made it: delete it, it is made again from them. One of an
+    earlier version is made anew at once.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        with self._guarded():
-            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            (found,) = self._connection.execute("PRAGMA user_version").fetchone()
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._check_file()
+        with self._guarded(), engine.begin() as connection:
+            begin = f"SELECT pg_advisory_xact_lock({_MAKING}, hashtext(current_schema()))"
+            connection.execute(sa.text(begin if is_server(engine) else "BEGIN IMMEDIATE"))
+            found = self._format(connection)
             if found > FORMAT:
-                self._connection.close()
-                raise Invalid("subject_index_format", where=str(path), found=found, needed=FORMAT)
-            self._connection.execute("PRAGMA journal_mode=WAL").close()
-            self._connection.executescript(f"{_TABLES} PRAGMA user_version = {FORMAT};")
+                raise Invalid("subject_index_format", where=self._where, found=found, needed=FORMAT)
+            if found < FORMAT:
+                self._drop(connection)
+                t.METADATA.create_all(connection)
+                put(connection, t.FOLLOWED, [{"name": "format", "position": FORMAT}])
+                if not is_server(engine):
+                    connection.execute(sa.text(f"PRAGMA user_version = {FORMAT}"))
+            # A crash here: the tables are there or not; nothing is in them yet.
 
     def follow(self, topics: Mapping[str, int], read: ReadTags, audit: AuditLog) -> None:
         """Takes in what both logs have: each topic (with its number of partitions) to its end, then the audit log.
@@ -106,125 +124,174 @@ class SubjectIndex:
                 self._follow_records(topic, partition, read)
         self._follow_audit(audit)
 
-    def who_saw(self, tag: bytes) -> list[Sighting]:
+    def followed(self) -> int:
+        """Up to which size of the audit log the index knows."""
+        return self._followed("audit")
+
+    def who_saw(self, tag: bytes) -> list["Sighting"]:
         """Every release, refusal and auditor's question that concerns the subject, in the order of the audit log.
 
         A bitmap of excluded positions that cannot be read counts as none: rather too many sightings than too few.
         """
         found: dict[int, set[int]] = {}
-        with self._guarded():
-            for idx, position, lo, hi, excluded in self._connection.execute(_PROBE, (tag,)):
+        with self._guarded(), self._engine.connect() as connection:
+            for idx, position, lo, hi, excluded in connection.execute(sa.text(_PROBE), {"tag": tag}):
                 if not _is_excluded(excluded, position - lo, hi - lo):
                     found.setdefault(idx, set()).add(position)
-            for idx, position in self._connection.execute("SELECT idx, position FROM named WHERE tag = ?", (tag,)):
+            named = sa.select(t.NAMED.c.idx, t.NAMED.c.position).where(t.NAMED.c.tag == tag)
+            for idx, position in connection.execute(named):
                 found.setdefault(idx, set()).update(() if position is None else (position,))
-            return [self._sighting(idx, tuple(sorted(found[idx]))) for idx in sorted(found)]
+            return list(_sightings(connection, found))
+
+    def find(self, wanted: Wanted, after: int, most: int) -> list[int]:
+        """The indexes of the first `most` entries behind index `after` that are wanted, in order."""
+        query = sa.select(t.ENTRY.c.idx).join(t.FACTS, t.FACTS.c.id == t.ENTRY.c.facts)
+        query = query.where(t.ENTRY.c.idx > after, t.FACTS.c.kind.in_(wanted.kinds))
+        facets = {
+            t.FACTS.c.actor: wanted.officer,
+            t.FACTS.c.department: wanted.department,
+            t.FACTS.c.dataset: wanted.dataset,
+            t.FACTS.c.matter: wanted.case,
+            t.FACTS.c.purpose: wanted.purpose,
+        }
+        query = query.where(*(column == value for column, value in facets.items() if value is not None))
+        if wanted.field is not None:
+            shown = sa.select(t.SHOWN.c.facts).where(t.SHOWN.c.path == wanted.field)
+            query = query.where(t.FACTS.c.id.in_(shown))
+        if wanted.aggregate is not None:
+            begins = t.FACTS.c.text.contains(f'"aggregate":"{wanted.aggregate}/', autoescape=True)
+            query = query.where(begins)
+        if wanted.from_ns is not None:
+            query = query.where(t.ENTRY.c.time_ns >= wanted.from_ns)
+        if wanted.until_ns is not None:
+            query = query.where(t.ENTRY.c.time_ns < wanted.until_ns)
+        with self._guarded(), self._engine.connect() as connection:
+            return [int(idx) for idx in connection.execute(query.order_by(t.ENTRY.c.idx).limit(most)).scalars()]
+
+    def open_releases(self, department: str | None, after: int, most: int) -> list[int]:
+        """The indexes of the first `most` releases behind `after` of which their recipient has said nothing."""
+        query = sa.select(t.ENTRY.c.idx).join(t.FACTS, t.FACTS.c.id == t.ENTRY.c.facts)
+        query = query.where(t.ENTRY.c.idx > after, t.FACTS.c.kind == "release")
+        query = query.where(~sa.exists().where(t.ACKED.c.release == t.ENTRY.c.idx))
+        if department is not None:
+            query = query.where(t.FACTS.c.department == department)
+        with self._guarded(), self._engine.connect() as connection:
+            return [int(idx) for idx in connection.execute(query.order_by(t.ENTRY.c.idx).limit(most)).scalars()]
 
     def close(self) -> None:
-        """Gives back the file."""
-        self._connection.close()
+        """Gives back the file; on a server the connections are the control database's."""
+        if not is_server(self._engine):
+            self._engine.dispose()
 
     def _follow_records(self, topic: str, partition: int, read: ReadTags) -> None:
         name = f"records/{topic}/{partition}"
         while True:
-            position = self._position(name)
+            position = self._followed(name)  # each time: another gateway may be following, too
             tags, positions, following = read(topic, partition, position, _BATCH)
             if following <= position:
                 return
-            with self._transaction():
-                part = self._part(topic, partition)
-                rows = [(tag, part, at) for tag, at in zip(tags, positions, strict=True)]
-                self._connection.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", rows)
-                self._go_on(name, following)
+            with self._guarded(), self._engine.begin() as connection:
+                if self._go_on(connection, name, position, following):
+                    taking = Taking(connection)
+                    taking.records(taking.part(topic, partition), tags, positions)
             # A crash here: this batch is in, the next one is read again from its place.
 
     def _follow_audit(self, audit: AuditLog) -> None:
-        at, size = self._position("audit"), audit.size
-        if at > size:
-            raise Tampered("subject_index_damaged", where=str(self._path), detail="it is ahead of the audit log")
-        while at < size:
+        size = audit.size
+        if self._followed("audit") > size and not is_server(self._engine):  # there another gateway may have seen more
+            raise Tampered("subject_index_damaged", where=self._where, detail="it is ahead of the audit log")
+        while (at := self._followed("audit")) < size:
             until = min(at + _BATCH, size)
-            with self._transaction():
-                for index, kind, body in audit.entries(at, until):
-                    self._take(index, kind, body)
-                self._go_on("audit", until)
+            entries = list(audit.entries(at, until))
+            with self._guarded(), self._engine.begin() as connection:
+                if self._go_on(connection, "audit", at, until):
+                    taking = Taking(connection)
+                    for index, kind, body in entries:
+                        taking.take(index, kind, body)
+                    taking.write()
             # A crash here: as above.
-            at = until
 
-    def _take(self, index: int, kind: str, body: Mapping[str, Any]) -> None:
-        if kind not in ("release", "refusal", "audit_query"):
+    def _followed(self, name: str) -> int:
+        with self._guarded(), self._engine.connect() as connection:
+            return int(
+                connection.execute(sa.select(t.FOLLOWED.c.position).where(t.FOLLOWED.c.name == name)).scalar() or 0
+            )
+
+    def _go_on(self, connection: Connection, name: str, position: int, following: int) -> bool:
+        """Raises the place of what is followed, which locks it; False where somebody else has been here meanwhile."""
+        put(connection, t.FOLLOWED, [{"name": name, "position": 0}])
+        here = sa.and_(t.FOLLOWED.c.name == name, t.FOLLOWED.c.position == position)
+        return connection.execute(sa.update(t.FOLLOWED).where(here).values(position=following)).rowcount == 1
+
+    def _format(self, connection: Connection) -> int:
+        """The number of the tables' form; 0 where there are none."""
+        if not is_server(self._engine):
+            return int(connection.execute(sa.text("PRAGMA user_version")).scalar_one())
+        if not sa.inspect(connection).has_table(t.FOLLOWED.name):
+            return 0
+        found = sa.select(t.FOLLOWED.c.position).where(t.FOLLOWED.c.name == "format")
+        return int(connection.execute(found).scalar_one())
+
+    def _drop(self, connection: Connection) -> None:
+        old = sa.MetaData()
+        old.reflect(connection, only=lambda name, _: name.startswith("index_") or not is_server(self._engine))
+        old.drop_all(connection)
+
+    def _check_file(self) -> None:
+        """Leaves a file of a later version as it is: SQLite itself would change it on opening."""
+        if is_server(self._engine) or not self._engine.url.database:
             return
-        facts = {"kind": kind, **{name: body[name] for name in _FACTS if body.get(name) is not None}}
-        text = canonical(facts).decode()
-        self._connection.execute("INSERT OR IGNORE INTO facts (text) VALUES (?)", (text,))
-        self._connection.execute(
-            "INSERT INTO event SELECT ?, ?, id FROM facts WHERE text = ?", (index, body["time_ns"], text)
-        )
-        places = body.get("positions") or [None] * len(body["tags"])
-        named = [(tag, index, place) for tag, place in zip(body["tags"], places, strict=False)]
-        self._connection.executemany("INSERT OR IGNORE INTO named VALUES (?, ?, ?)", named)
-        if kind == "release" and body["lo"] is not None and body["hi"] > body["lo"]:
-            self._take_range(index, body)
+        file = Path(self._engine.url.database)
+        with suppress(FileNotFoundError), file.open("rb") as head:
+            begin = head.read(64)  # https://www.sqlite.org/fileformat.html, 1.3
+            found = int.from_bytes(begin[60:], "big")
+            if begin.startswith(b"SQLite format 3\x00") and found > FORMAT:
+                raise Invalid("subject_index_format", where=str(file), found=found, needed=FORMAT)
 
-    def _take_range(self, index: int, body: Mapping[str, Any]) -> None:
-        part = self._part(body["topic"], body["partition"])
-        agreement, lo, hi = body["agreement"] or "", body["lo"], body["hi"]
-        fitting = "SELECT id FROM stream WHERE part = ? AND agreement = ? AND hi <= ? ORDER BY id LIMIT 1"
-        row = self._connection.execute(fitting, (part, agreement, lo)).fetchone()
-        if row is None:
-            insert = "INSERT INTO stream (part, agreement, hi) VALUES (?, ?, ?) RETURNING id"
-            row = self._connection.execute(insert, (part, agreement, hi)).fetchone()
-        self._connection.execute("UPDATE stream SET hi = ? WHERE id = ?", (hi, row[0]))
-        self._connection.execute("INSERT INTO range VALUES (?, ?, ?, ?, ?)", (row[0], lo, hi, index, body["excluded"]))
-
-    def _part(self, topic: str, partition: int) -> int:
-        self._connection.execute("INSERT OR IGNORE INTO part (topic, part) VALUES (?, ?)", (topic, partition))
-        found = self._connection.execute("SELECT id FROM part WHERE topic = ? AND part = ?", (topic, partition))
-        return int(found.fetchone()[0])
-
-    def _position(self, name: str) -> int:
-        with self._guarded():
-            row = self._connection.execute("SELECT position FROM followed WHERE name = ?", (name,)).fetchone()
-        return int(row[0]) if row else 0
-
-    def _go_on(self, name: str, position: int) -> None:
-        self._connection.execute("INSERT OR REPLACE INTO followed VALUES (?, ?)", (name, position))
-
-    def _sighting(self, idx: int, positions: tuple[int, ...]) -> Sighting:
-        query = "SELECT event.time_ns, facts.text FROM event JOIN facts ON facts.id = event.facts WHERE idx = ?"
-        time_ns, text = self._connection.execute(query, (idx,)).fetchone()
-        facts = json.loads(text)
-        fields = tuple(json.loads(facts["fields"])) if "fields" in facts else None
-        recipient = facts.get("recipient") or facts.get("consumer") or facts.get("department")
-        return Sighting(
-            index=idx,
-            time_ns=time_ns,
-            positions=positions,
-            fields=fields,
-            recipient=recipient,
-            action=facts.get("action") or facts.get("query"),
-            reasons=tuple(facts.get("reasons", ())),
-            **{name: facts.get(name) for name in _PLAIN},
-        )
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._guarded():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+    @property
+    def _where(self) -> str:
+        return place(self._engine)
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, ValueError, KeyError, TypeError) as error:
-            name = getattr(error, "sqlite_errorname", type(error).__name__)
-            raise Tampered("subject_index_damaged", where=str(self._path), detail=name) from None
+        except SQLAlchemyError as error:
+            if is_server(self._engine):
+                passing, name = server_fault(error)
+            else:
+                name = getattr(getattr(error, "orig", None), "sqlite_errorname", "") or type(error).__name__
+                passing = isinstance(error, DBAPIError) and name.removeprefix("SQLITE_").split("_")[0] in _PASSING
+            if passing:
+                raise Unavailable("subject_index_unavailable", where=self._where, detail=name) from None
+            raise Tampered("subject_index_damaged", where=self._where, detail=name) from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise Tampered("subject_index_damaged", where=self._where, detail=type(error).__name__) from None
+
+
+def _sightings(connection: Connection, found: Mapping[int, set[int]]) -> Iterator["Sighting"]:
+    wanted = sorted(found)
+    for first in range(0, len(wanted), 500):
+        query = sa.select(t.ENTRY.c.idx, t.ENTRY.c.time_ns, t.FACTS.c.text)
+        query = query.join(t.FACTS, t.FACTS.c.id == t.ENTRY.c.facts).order_by(t.ENTRY.c.idx)
+        query = query.where(t.ENTRY.c.idx.in_(wanted[first : first + 500]))
+        for idx, time_ns, text in connection.execute(query):
+            yield _sighting(idx, time_ns, json.loads(text), tuple(sorted(found[idx])))
+
+
+def _sighting(idx: int, time_ns: int, facts: Mapping[str, Any], positions: tuple[int, ...]) -> "Sighting":
+    recipient = facts.get("recipient") or facts.get("consumer") or facts.get("department")
+    return Sighting(
+        index=idx,
+        kind=str(facts["kind"]),
+        time_ns=time_ns,
+        positions=positions,
+        fields=tuple(json.loads(facts["fields"])) if "fields" in facts else None,
+        recipient=recipient,
+        action=facts.get("action") or facts.get("query"),
+        reasons=tuple(facts.get("reasons", ())),
+        **{name: facts.get(name) for name in _PLAIN},
+    )
 
 
 def _is_excluded(excluded: bytes | None, offset: int, length: int) -> bool:

@@ -145,7 +145,9 @@ class Engines:
         """The index that answers who saw a subject; brought up to date by whoever asks."""
         from exchange.audit.subjects import SubjectIndex
 
-        index = SubjectIndex(self.settings.path("data/subjects.db"))
+        shared = is_server(self._database)
+        file = self.settings.path("data/subjects.db")
+        index = SubjectIndex(self._database if shared else open_engine(f"sqlite:///{file}"))
         self._stack.callback(index.close)
         return index
 

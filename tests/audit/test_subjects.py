@@ -2,18 +2,21 @@
 
 import random
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 
 from exchange.audit.access_entries import bitmap
 from exchange.audit.entries import Entry, entry_id, make
 from exchange.audit.log import AuditLog
 from exchange.audit.subjects import FORMAT, ReadTags, Sighting, SubjectIndex
+from exchange.control.database import open_engine
 from exchange.errors import Invalid, Tampered
 from tests.audit.building import START_NS, control, log_at, new_log, refusal, release
+from tests.services_postgres import schema_of
 
 TAGS = [bytes([n]) * 16 for n in range(8)]
 Records = Mapping[tuple[str, int], Sequence[tuple[int, bytes]]]  # partition → (position, tag)
@@ -22,6 +25,29 @@ RECORDS: Records = {
     ("ps.person", 1): [(position, TAGS[5 + position % 2]) for position in range(10)],
 }
 TOPICS = {"ps.person": 2}
+
+
+def index_at(file: Path) -> SubjectIndex:
+    """The index in a file."""
+    return SubjectIndex(open_engine(f"sqlite:///{file}"))
+
+
+Open = Callable[[str], SubjectIndex]
+
+
+@pytest.fixture(name="index_of", params=["sqlite", "postgres"])
+def _index_of(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
+    """Opens the index of a name, on either engine."""
+    engines: list[Engine] = []
+
+    def opened(name: str) -> SubjectIndex:
+        file = request.param == "sqlite"
+        engines.append(open_engine(f"sqlite:///{tmp_path / name}.db" if file else schema_of(tmp_path / name)))
+        return SubjectIndex(engines[-1])
+
+    yield opened
+    for one in engines:
+        one.dispose()
 
 
 def _reader(records: Records) -> ReadTags:
@@ -66,19 +92,19 @@ def _entries(choice: random.Random) -> list[Entry]:
     return entries
 
 
-def test_who_saw_is_what_its_definition_says(tmp_path: Path) -> None:
+def test_who_saw_is_what_its_definition_says(tmp_path: Path, index_of: Open) -> None:
     """Over random ranges, overlaps, replays and exclusions: the probe finds what a plain scan finds; rebuilt, too."""
     with log_at(tmp_path) as log:
         entries = _entries(random.Random(7))
         log.submit(entries)
         log.wait(entries[-1].id)
-        index = SubjectIndex(tmp_path / "index.db")
+        index = index_of("index")
         index.follow(TOPICS, _reader(RECORDS), log)
         found = {tag: index.who_saw(tag) for tag in TAGS}
         index.close()
         for tag in TAGS:
             assert {one.index: one.positions for one in found[tag]} == _plainly(tag, log)
-        again = SubjectIndex(tmp_path / "again.db")
+        again = index_of("again")
         again.follow(TOPICS, _reader(RECORDS), log)
         assert {tag: again.who_saw(tag) for tag in TAGS} == found
         again.close()
@@ -86,10 +112,10 @@ def test_who_saw_is_what_its_definition_says(tmp_path: Path) -> None:
         assert found[TAGS[7]] == []
 
 
-def test_following_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_following_goes_on_where_it_was(tmp_path: Path, index_of: Open) -> None:
     """Entries and records that come later are taken in by the next call, once."""
     with log_at(tmp_path) as log:
-        index = SubjectIndex(tmp_path / "index.db")
+        index = index_of("index")
         log.append(release(1, lo=0, hi=10))
         early: Records = {place: rows[:4] for place, rows in RECORDS.items()}
         index.follow(TOPICS, _reader(early), log)
@@ -101,14 +127,14 @@ def test_following_goes_on_where_it_was(tmp_path: Path) -> None:
         index.close()
 
 
-def test_a_sighting_says_what_was_seen_and_why(tmp_path: Path) -> None:
+def test_a_sighting_says_what_was_seen_and_why(tmp_path: Path, index_of: Open) -> None:
     """Fields with masks, purpose, policy revision, agreement, recipient, actor, case, time and place."""
     with log_at(tmp_path) as log:
         fields = '[{"mask":{"kind":"keep"},"path":"name"}]'
         entry = release(1, lo=0, hi=10, fields=fields, actor="a" * 32, case="case-1")
         log.append(control(1))
         log.append(entry)
-        index = SubjectIndex(tmp_path / "index.db")
+        index = index_of("index")
         index.follow(TOPICS, _reader(RECORDS), log)
         body = entry.body
         assert index.who_saw(TAGS[0]) == [
@@ -126,7 +152,7 @@ def test_an_unreadable_bitmap_excludes_nobody(tmp_path: Path) -> None:
     """Rather one sighting too many: garbage in place of the bitmap holds nothing back."""
     with log_at(tmp_path) as log:
         log.append(release(1, lo=0, hi=10, excluded=b"garbage"))
-        index = SubjectIndex(tmp_path / "index.db")
+        index = index_at(tmp_path / "index.db")
         index.follow(TOPICS, _reader(RECORDS), log)
         assert len(index.who_saw(TAGS[0])) == 1
         index.close()
@@ -142,22 +168,22 @@ def test_an_index_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
         before = file.read_bytes()
         if refused:
             with pytest.raises(Invalid, match="subject_index_format"):
-                SubjectIndex(file)
+                index_at(file)
             assert file.read_bytes() == before
         else:
-            SubjectIndex(file).close()
+            index_at(file).close()
 
 
 def test_a_damaged_index_is_said_to_be_one(tmp_path: Path) -> None:
     """Garbage in the file, or an index that is ahead of the audit log: one clear error."""
     (tmp_path / "bad.db").write_bytes(b"garbage" * 1000)
     with pytest.raises(Tampered, match="subject_index_damaged"):
-        SubjectIndex(tmp_path / "bad.db")
+        index_at(tmp_path / "bad.db")
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     longer, shorter = new_log(tmp_path / "one"), new_log(tmp_path / "two")
     longer.append(control(1))
-    index = SubjectIndex(tmp_path / "index.db")
+    index = index_at(tmp_path / "index.db")
     index.follow({}, _reader(RECORDS), longer)
     with pytest.raises(Tampered, match="ahead of the audit log"):
         index.follow({}, _reader(RECORDS), shorter)
