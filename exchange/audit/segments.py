@@ -11,6 +11,9 @@ behind it, and with the hashes that lead from these pages to the root.
 | `named` | tag 16 ‖ index 8 | entries [lo, hi) of the audit log that name subjects |
 | `ranges` | place 16 ‖ first 8 ‖ end 8 ‖ index 8 | releases of a range of a partition among entries [lo, hi) |
 
+A range of more than 16,384 positions stands in `ranges` in pieces of so many, each a row: so whoever asks for the
+ranges over a position looks at the rows that begin less than 16,384 before it, and at no others.
+
 Integers are big-endian. The file of a segment is its rows and behind them the hashes of its pages; it is derived from
 the logs, and whoever has these makes it again, byte for byte.
 """
