@@ -1,17 +1,31 @@
 """Routes for auditors: who saw a subject, entries, their proofs, the checkpoint. Each question is itself audited."""
 
+from collections.abc import Mapping
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Body, Path
+from fastapi import APIRouter, Body, Path, Query
 from starlette.responses import PlainTextResponse
 
 from exchange.api.answers import Figure, Me, Row, Subjects
 from exchange.api.caller import Signed, SignedRoute
 from exchange.api.examples import EXAMPLES
+from exchange.wiring.searching import MOST_FOUND, WHATS, Sought, What
 
 router: Final = APIRouter(tags=["audit"], route_class=SignedRoute)
 _LARGEST: Final = 1 << 62
 Index = Annotated[int, Path(ge=0, le=_LARGEST, examples=[0])]
+Word = Annotated[str | None, Query(max_length=300)]
+Time = Annotated[int | None, Query(ge=0, le=_LARGEST, description="nanoseconds since 1970, UTC")]
+_ABOUT: Final[Mapping[What, str]] = {
+    "releases": "What was released, to whom, under what.",
+    "unconfirmed": "Releases that their recipient never confirmed.",
+    "refusals": "What was refused, to whom, and why.",
+    "grants": "What became of agreements: requested, approved, revoked.",
+    "policy": "Policy revisions: submitted, made active, withdrawn.",
+    "openings": "Cases opened, changed and closed.",
+    "queries": "What auditors asked.",
+    "keys": "Keys added and ended.",
+}
 _TEXT: Final = {"content": {"text/plain": {"schema": {"type": "string"}}}}
 
 
@@ -19,6 +33,31 @@ _TEXT: Final = {"content": {"text/plain": {"schema": {"type": "string"}}}}
 def who_saw(desk: Signed, body: Annotated[Subjects, Body(examples=[EXAMPLES["who_saw"]])]) -> list[Row]:
     """Every release and refusal that concerns these subjects, each with whether its inclusion proof holds."""
     return desk.who_saw(body.subject_type, body.ids)
+
+
+def _search(what: What) -> None:
+    def search(
+        desk: Signed,
+        officer: Word = None,
+        department: Word = None,
+        dataset: Word = None,
+        case: Word = None,
+        purpose: Word = None,
+        field: Word = None,
+        from_ns: Time = None,
+        until_ns: Time = None,
+        after: Annotated[int, Query(ge=-1, le=_LARGEST, description="the last index of the page before")] = -1,
+        limit: Annotated[int, Query(ge=1, le=MOST_FOUND)] = 100,
+    ) -> list[Row]:
+        sought = Sought(officer, department, dataset, case, purpose, field, from_ns, until_ns)
+        return desk.search(what, sought, after, limit)
+
+    search.__doc__ = f"{_ABOUT[what]} In the order of the log; ask again with `after` until the answer is empty."
+    router.get(f"/audit/{what}", operation_id=f"audit_{what}", summary=_ABOUT[what].rstrip("."))(search)
+
+
+for _what in WHATS:
+    _search(_what)
 
 
 @router.get("/audit/entries/{index}", operation_id="audit_entry")

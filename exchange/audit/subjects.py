@@ -48,7 +48,9 @@ _PASSING: Final = frozenset({"BUSY", "LOCKED", "IOERR", "FULL", "CANTOPEN", "REA
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """Which entries are looked for: of one of these kinds, and whatever else is given. `officer` is a pseudonym,
-    `department` the one that it concerns, `field` a path that a release showed; times from, and before, in nanoseconds.
+    `department` the one that it concerns, `field` a path that a release showed, `aggregate` what a control event is of
+    (agreement, case); `unconfirmed` releases are those of which their recipient has said nothing. Times in nanoseconds,
+    from and before.
     """
 
     kinds: Sequence[str]
@@ -59,6 +61,7 @@ class Wanted:
     purpose: str | None = None
     field: str | None = None
     aggregate: str | None = None
+    unconfirmed: bool = False
     from_ns: int | None = None
     until_ns: int | None = None
 
@@ -143,40 +146,13 @@ class SubjectIndex:
                 found.setdefault(idx, set()).update(() if position is None else (position,))
             return list(_sightings(connection, found))
 
-    def find(self, wanted: Wanted, after: int, most: int) -> list[int]:
-        """The indexes of the first `most` entries behind index `after` that are wanted, in order."""
-        query = sa.select(t.ENTRY.c.idx).join(t.FACTS, t.FACTS.c.id == t.ENTRY.c.facts)
-        query = query.where(t.ENTRY.c.idx > after, t.FACTS.c.kind.in_(wanted.kinds))
-        facets = {
-            t.FACTS.c.actor: wanted.officer,
-            t.FACTS.c.department: wanted.department,
-            t.FACTS.c.dataset: wanted.dataset,
-            t.FACTS.c.matter: wanted.case,
-            t.FACTS.c.purpose: wanted.purpose,
-        }
-        query = query.where(*(column == value for column, value in facets.items() if value is not None))
-        if wanted.field is not None:
-            shown = sa.select(t.SHOWN.c.facts).where(t.SHOWN.c.path == wanted.field)
-            query = query.where(t.FACTS.c.id.in_(shown))
-        if wanted.aggregate is not None:
-            begins = t.FACTS.c.text.contains(f'"aggregate":"{wanted.aggregate}/', autoescape=True)
-            query = query.where(begins)
-        if wanted.from_ns is not None:
-            query = query.where(t.ENTRY.c.time_ns >= wanted.from_ns)
-        if wanted.until_ns is not None:
-            query = query.where(t.ENTRY.c.time_ns < wanted.until_ns)
+    def find(self, wanted: Wanted, after: int, most: int) -> dict[int, Mapping[str, Any]]:
+        """The first `most` entries behind index `after` that are wanted, in order: index → what the entry is about."""
+        query = sa.select(t.ENTRY.c.idx, t.FACTS.c.text).join(t.FACTS, t.FACTS.c.id == t.ENTRY.c.facts)
+        query = query.where(t.ENTRY.c.idx > after, t.FACTS.c.kind.in_(wanted.kinds), *_conditions(wanted))
         with self._guarded(), self._engine.connect() as connection:
-            return [int(idx) for idx in connection.execute(query.order_by(t.ENTRY.c.idx).limit(most)).scalars()]
-
-    def open_releases(self, department: str | None, after: int, most: int) -> list[int]:
-        """The indexes of the first `most` releases behind `after` of which their recipient has said nothing."""
-        query = sa.select(t.ENTRY.c.idx).join(t.FACTS, t.FACTS.c.id == t.ENTRY.c.facts)
-        query = query.where(t.ENTRY.c.idx > after, t.FACTS.c.kind == "release")
-        query = query.where(~sa.exists().where(t.ACKED.c.release == t.ENTRY.c.idx))
-        if department is not None:
-            query = query.where(t.FACTS.c.department == department)
-        with self._guarded(), self._engine.connect() as connection:
-            return [int(idx) for idx in connection.execute(query.order_by(t.ENTRY.c.idx).limit(most)).scalars()]
+            rows = connection.execute(query.order_by(t.ENTRY.c.idx).limit(most))
+            return {int(idx): json.loads(text) for idx, text in rows}
 
     def close(self) -> None:
         """Gives back the file; on a server the connections are the control database's."""
@@ -267,6 +243,27 @@ class SubjectIndex:
             raise Tampered("subject_index_damaged", where=self._where, detail=name) from None
         except (ValueError, KeyError, TypeError) as error:
             raise Tampered("subject_index_damaged", where=self._where, detail=type(error).__name__) from None
+
+
+def _conditions(wanted: Wanted) -> Iterator[sa.ColumnElement[bool]]:
+    equal = {
+        t.FACTS.c.actor: wanted.officer,
+        t.FACTS.c.department: wanted.department,
+        t.FACTS.c.dataset: wanted.dataset,
+        t.FACTS.c.matter: wanted.case,
+        t.FACTS.c.purpose: wanted.purpose,
+    }
+    yield from (column == value for column, value in equal.items() if value is not None)
+    if wanted.field is not None:
+        yield t.FACTS.c.id.in_(sa.select(t.SHOWN.c.facts).where(t.SHOWN.c.path == wanted.field))
+    if wanted.aggregate is not None:
+        yield t.FACTS.c.text.contains(f'"aggregate":"{wanted.aggregate}/', autoescape=True)
+    if wanted.from_ns is not None:
+        yield t.ENTRY.c.time_ns >= wanted.from_ns
+    if wanted.until_ns is not None:
+        yield t.ENTRY.c.time_ns < wanted.until_ns
+    if wanted.unconfirmed:
+        yield ~sa.exists().where(t.ACKED.c.release == t.ENTRY.c.idx)
 
 
 def _sightings(connection: Connection, found: Mapping[int, set[int]]) -> Iterator["Sighting"]:

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from exchange.cli import searching
 from exchange.cli.opening import desk_of, site_of
 from exchange.cli.options import Commands, Group
+from exchange.cli.searching import moment
 from exchange.cli.terminal import Terminal, read_bytes, read_text, write_bytes
-from exchange.errors import Tampered
+from exchange.errors import Invalid, Tampered
 from exchange.messages import Language, text
 
 
@@ -19,6 +21,9 @@ def mount(commands: Commands, common: argparse.ArgumentParser, language: Languag
     who = group.command("who-saw", _who_saw)
     who.add_argument("--subject-type", default="person")
     who.add_argument("--ids-file", metavar="FILE")
+    who.add_argument("--from", dest="begin", metavar="TIME")
+    who.add_argument("--until", metavar="TIME")
+    searching.mount(group)
     checkpoint = group.command("checkpoint", _checkpoint)
     checkpoint.add_argument("--out", type=Path, metavar="FILE")
     group.command("entry", _entry).add_argument("index", type=int)
@@ -34,8 +39,13 @@ def mount(commands: Commands, common: argparse.ArgumentParser, language: Languag
 def _who_saw(terminal: Terminal, parsed: argparse.Namespace) -> None:
     ids = terminal.ids(parsed.ids_file)
     with desk_of(terminal, parsed) as desk:
-        rows = desk.who_saw(parsed.subject_type, ids)
         zone = desk.zone
+        begin = moment(parsed.begin, zone, "--from") or 0
+        until = moment(parsed.until, zone, "--until", after=True)
+        if until is not None and until <= begin:
+            raise Invalid("search_range", where="--until", found=parsed.until, needed=f"> {parsed.begin}")
+        found = desk.who_saw(parsed.subject_type, ids)
+    rows = [row for row in found if begin <= row["time_ns"] and (until is None or row["time_ns"] < until)]
     terminal.show(rows, (line for row in rows for line in _told(terminal, row, zone)))
 
 

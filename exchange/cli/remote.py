@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from exchange.access.acks import Ack
     from exchange.publish import Published
     from exchange.source import Adapter
+    from exchange.wiring.searching import Sought, What
 
 _MOST: Final = 10_000
 _NOTHING: Final = 204
@@ -189,6 +190,13 @@ class RemoteDesk:
         """See `Desk.who_saw`."""
         body = {"subject_type": subject_type, "ids": list(ids)}
         return cast("list[Row]", self._wire.json("POST", ["audit", "who-saw"], body))
+
+    def search(self, what: "What", sought: "Sought", after: int, most: int) -> list[Row]:
+        """See `Desk.search`."""
+        asked = {name: value for name, value in asdict(sought).items() if value is not None}
+        return cast(
+            "list[Row]", self._wire.json("GET", ["audit", what], None, {**asked, "after": after, "limit": most})
+        )
 
     def checkpoint(self) -> bytes:
         """See `Desk.checkpoint`."""

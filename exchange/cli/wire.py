@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import select
 import socket
 import ssl
 from collections.abc import Iterable, Mapping
@@ -72,6 +73,8 @@ class Wire:
     def _exchanged(
         self, method: str, target: str, content: bytes | None, headers: Mapping[str, str], *, repeatable: bool
     ) -> tuple[int, Mapping[str, str], bytes]:
+        if self._connection is not None and _gone(self._connection):
+            self.close()
         kept = self._connection is not None
         try:
             connection = self._connection = self._connection or _connection(self._place)
@@ -124,6 +127,11 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(_TIMEOUT_S)
         self.sock.connect(self._path)
+
+
+def _gone(connection: http.client.HTTPConnection) -> bool:
+    """Whether the server has closed a connection that lay idle: what is sent there may not be sent again."""
+    return connection.sock is None or bool(select.select([connection.sock], [], [], 0)[0])
 
 
 def _connection(place: str) -> http.client.HTTPConnection:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from exchange.source import Adapter
     from exchange.view.formats import Format
     from exchange.wiring.exchange import Exchange
+    from exchange.wiring.searching import Sought, What
 
 Listing = Literal["departments", "principals", "tokens", "datasets", "cases", "agreements", "policies"]
 Row = dict[str, Any]
@@ -157,6 +158,10 @@ class Desk(Protocol):
 
     def who_saw(self, subject_type: str, ids: Sequence[str]) -> list[Row]:
         """For an auditor: every release and refusal that concerns these subjects, each with whether it is proved."""
+        ...
+
+    def search(self, what: "What", sought: "Sought", after: int, most: int) -> list[Row]:
+        """See `exchange.wiring.searching.search`."""
         ...
 
     def checkpoint(self) -> bytes:
@@ -360,6 +365,12 @@ class LocalDesk:
             for sighting, proved in self.exchange.who_saw(self.who, bytes.fromhex(tag))
         ]
 
+    def search(self, what: "What", sought: "Sought", after: int, most: int) -> list[Row]:
+        """See `Desk.search`."""
+        from exchange.wiring.searching import search
+
+        return search(self.exchange, self.who, what, sought, after, most)
+
     def checkpoint(self) -> bytes:
         """See `Desk.checkpoint`."""
         self._as_auditor("audit checkpoint")
@@ -369,7 +380,7 @@ class LocalDesk:
         """See `Desk.entry`."""
         self._as_auditor("audit entry")
         kind, body = self.exchange.audit.entry(index)
-        told = {_OF_KIND if name == "kind" else name: _plain(value) for name, value in body.items()}
+        told = {_OF_KIND if name == "kind" else name: plain(value) for name, value in body.items()}
         return {"index": index, "kind": kind, **told}
 
     def evidence(self, index: int) -> bytes:
@@ -391,9 +402,10 @@ def _value(value: object) -> object:
     return sorted(value) if isinstance(value, frozenset) else list(value) if isinstance(value, tuple) else value
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401  # an Avro value
+def plain(value: Any) -> Any:  # noqa: ANN401  # an Avro value
+    """The value as JSON has it: bytes in hex."""
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, list):
-        return [_plain(one) for one in value]
+        return [plain(one) for one in value]
     return value

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from exchange.access import Gateway
     from exchange.audit.runs import Ends
-    from exchange.audit.subjects import Sighting
+    from exchange.audit.subjects import Sighting, SubjectIndex
     from exchange.contracts.contract import Contract
     from exchange.view.compiled import View
 
@@ -369,15 +369,19 @@ class Exchange(Engines):
         """
         if "auditor" not in who.roles:
             self.refuse(who, "audit who-saw", Refused("auditor_required"))
-        self.room()  # the index grows with both logs
         vkey = self.settings.path(VKEY).read_text("utf-8").strip()
         checkpoint = open_checkpoint(self.audit.checkpoint(), vkey)
         size, root = checkpoint.size, checkpoint.root
-        with self._following:  # the index is for one thread at a time
-            self.subjects.follow(self.log.topics(), self._read_tags, self.audit)
-            sightings = [one for one in self.subjects.who_saw(tag) if one.index < size]
+        sightings = [one for one in self.followed().who_saw(tag) if one.index < size]
         self.note_query(who, "who_saw", tags=[tag], size=size, results=len(sightings))
         return [(one, self._proved(one.index, size, root)) for one in sightings]
+
+    def followed(self) -> "SubjectIndex":
+        """The index over both logs, brought up to where they are."""
+        self.room()  # it grows with them
+        with self._following:
+            self.subjects.follow(self.log.topics(), self._read_tags, self.audit)
+        return self.subjects
 
     def note_query(
         self,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from exchange.api import examples
+from exchange.cli.searching import WHATS
 from tests.api.calling import Answer, Api, calling
 from tests.simulator import AUDITOR, AUTHORITY, CHECKER, CONSUMER, PROVIDER, SYSTEM, build
 
@@ -63,6 +64,7 @@ ORDER: Final[tuple[tuple[str, str, dict[str, tuple[str, str]]], ...]] = (
     ("list_agreements", CHECKER, {}),
     ("list_policies", CHECKER, {}),
     ("who_saw", AUDITOR, {}),
+    *((f"audit_{what}", AUDITOR, {}) for what in WHATS),
     ("audit_entry", AUDITOR, {}),
     ("audit_proof", AUDITOR, {}),
     ("checkpoint", AUDITOR, {}),

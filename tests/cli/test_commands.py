@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from exchange.cli.main import parser
+from exchange.cli.searching import WHATS
 from tests.cli.test_main import leaves
 from tests.simulator import (
     ADAPTER,
@@ -71,6 +72,7 @@ WORDS = {
     "ack": "0",
     "explain": f"{DATASET} --purpose p",
     "audit who-saw": "",
+    **{f"audit {what}": "" for what in WHATS},
     "audit checkpoint": "",
     "audit entry": "0",
     "audit proof": "0",

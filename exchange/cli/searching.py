@@ -1,0 +1,114 @@
+"""`audit releases`, `audit refusals` …: which entries concern an officer, a department, a dataset, a case."""
+
+import argparse
+import json
+from collections.abc import Iterator
+from datetime import datetime, time, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+from zoneinfo import ZoneInfo
+
+from exchange.cli.opening import desk_of
+from exchange.cli.options import Group
+from exchange.cli.sheets import cells, sheet
+from exchange.cli.terminal import Terminal
+from exchange.errors import Invalid
+from exchange.messages import text
+
+if TYPE_CHECKING:
+    from exchange.wiring.desk import Desk
+    from exchange.wiring.searching import Sought, What
+
+# As `exchange.wiring.searching` has them, which starts slowly.
+WHATS: Final = ("releases", "unconfirmed", "refusals", "grants", "policy", "openings", "queries", "keys")
+_PAGE: Final = 1_000
+_END_NS: Final = 1 << 62  # in the year 2116
+_DAY: Final = 10  # characters of YYYY-MM-DD
+_SHOWN: Final = 100  # of them on a terminal, when nobody says how many
+
+
+def mount(group: Group) -> None:
+    """Adds one command for each."""
+    for what in WHATS:
+        parser = group.command(what, partial(_search, what))
+        for word in ("officer", "department", "dataset", "case", "purpose", "field"):
+            parser.add_argument(f"--{word}")
+        parser.add_argument("--from", dest="begin", metavar="TIME")
+        parser.add_argument("--until", metavar="TIME")
+        parser.add_argument("--after", type=int, default=-1, metavar="INDEX")
+        parser.add_argument("--limit", type=int, metavar="N")
+        parser.add_argument("--out", type=Path, metavar="FILE")
+
+
+def _search(what: str, terminal: Terminal, parsed: argparse.Namespace) -> None:
+    from exchange.wiring.searching import columns
+
+    told = columns(cast("What", what))
+    with desk_of(terminal, parsed) as desk:
+        zone = desk.zone
+        rows = _rows(desk, cast("What", what), _sought(parsed, zone), parsed)
+        if parsed.out is None:
+            found = list(rows)
+            lines = [{**_plain(row), "time_ns": terminal.time(row["time_ns"], zone)} for row in found]
+            terminal.table(found if terminal.json else lines, told)
+            return
+        count, last = 0, parsed.after
+        headers = [text(f"column_{name}", terminal.language) for name in told]
+        with (
+            sheet(parsed.out, headers, text(f"sheet_{what}", terminal.language)) as write,
+            terminal.progress(None, "rows") as bar,
+        ):
+            for row in rows:
+                shown = {**_plain(row), "time_ns": terminal.time(row["time_ns"], zone)}
+                write(next(cells([shown], told)))
+                count, last = count + 1, row["index"]
+                bar.to(count)
+        document = {"rows": count, "last": last, "file": str(parsed.out)}
+        terminal.show(document, [text("sheet_written", terminal.language, count=count, file=parsed.out, last=last)])
+
+
+def _rows(desk: "Desk", what: "What", sought: "Sought", parsed: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Page by page; on a terminal a hundred, into a file all of them, unless it is said how many."""
+    after, left = parsed.after, parsed.limit if parsed.limit is not None else (_SHOWN if parsed.out is None else None)
+    while left is None or left > 0:
+        most = _PAGE if left is None else min(left, _PAGE)
+        page = desk.search(what, sought, after, most)
+        yield from page
+        if len(page) < most:
+            return
+        after, left = page[-1]["index"], None if left is None else left - most
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """Fields as their paths: what a person looks for in a table."""
+    fields = row.get("fields")
+    paths = [f"{one['path']} ({one['mask']['kind']})" for one in json.loads(fields)] if fields else None
+    return {**row, "fields": paths} if "fields" in row else row
+
+
+def _sought(parsed: argparse.Namespace, zone: ZoneInfo) -> "Sought":
+    from exchange.wiring.searching import Sought
+
+    words = {name: getattr(parsed, name) for name in ("officer", "department", "dataset", "case", "purpose", "field")}
+    begin, until = moment(parsed.begin, zone, "--from"), moment(parsed.until, zone, "--until", after=True)
+    return Sought(**words, from_ns=begin, until_ns=until)
+
+
+def moment(given: str | None, zone: ZoneInfo, where: str, *, after: bool = False) -> int | None:
+    """A day or a time of day as people write them, in nanoseconds; without an offset it is the site's. A day given as
+    the end (`after`) is within the period.
+
+    Raises:
+        Invalid: `command_line` for what is neither.
+    """
+    if given is None:
+        return None
+    try:
+        at = datetime.fromisoformat(given)
+        if len(given) == _DAY:
+            at = datetime.combine(at.date(), time.min) + timedelta(days=1 if after else 0)
+        at = at if at.tzinfo else at.replace(tzinfo=zone)
+        return min(max(int(at.timestamp()) * 1_000_000_000 + at.microsecond * 1_000, 0), _END_NS)
+    except (ValueError, OverflowError):
+        raise Invalid("command_line", where=where, detail="YYYY-MM-DD, YYYY-MM-DDTHH:MM:SS") from None
