@@ -150,6 +150,12 @@ class Figure(BaseModel):
     count: int | None
 
 
+class Segments(BaseModel):
+    """How many segments were made."""
+
+    segments: int
+
+
 class Evidence(BaseModel):
     """The proof of an entry as C2SP tlog-proof, and the checkpoint that it proves it against."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Body, Path, Query
 from starlette.responses import PlainTextResponse
 
-from exchange.api.answers import Figure, Me, Row, Subjects
+from exchange.api.answers import Figure, Me, Row, Segments, Subjects
 from exchange.api.caller import Signed, SignedRoute
 from exchange.api.examples import EXAMPLES
 from exchange.wiring.searching import MOST_FOUND, WHATS, Sought, What
@@ -58,6 +58,12 @@ def _search(what: What) -> None:
 
 for _what in WHATS:
     _search(_what)
+
+
+@router.post("/audit/seal", operation_id="seal_index")
+def seal(desk: Signed) -> Segments:
+    """Seals the index over both logs: answers about subjects up to here can then be proved to leave nothing out."""
+    return Segments(segments=desk.seal_index())
 
 
 @router.get("/audit/entries/{index}", operation_id="audit_entry")

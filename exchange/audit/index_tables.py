@@ -111,7 +111,7 @@ SEGMENT: Final = _keyed(
     sa.Column("part", sa.Integer, nullable=False),
     sa.Column("lo", _BIG, nullable=False),
     sa.Column("hi", _BIG, nullable=False),
-    sa.Column("count", _BIG, nullable=False),
+    sa.Column("rows", _BIG, nullable=False),
     sa.Column("root", sa.LargeBinary, nullable=False),
     sa.Column("digest", sa.Text, nullable=False),
 )

@@ -10,7 +10,7 @@ begins at or before the position (audit-log.md, "Subject query").
 
 import json
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +22,11 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from exchange.audit import index_tables as t
 from exchange.audit.log import AuditLog
+from exchange.audit.sealing import ReadTags, Segmented
+from exchange.audit.segments import Sealed
 from exchange.audit.taking import Taking, put
 from exchange.errors import Invalid, Tampered, Unavailable
 from exchange.log.server import is_server, place, server_fault
-
-# (topic, partition, position, limit) → tags, their positions, and where to go on
-ReadTags = Callable[[str, int, int, int], tuple[Sequence[bytes], Sequence[int], int]]
 
 FORMAT: Final = 2
 _BATCH: Final = 5_000
@@ -153,6 +152,14 @@ class SubjectIndex:
         with self._guarded(), self._engine.connect() as connection:
             rows = connection.execute(query.order_by(t.ENTRY.c.idx).limit(most))
             return {int(idx): json.loads(text) for idx, text in rows}
+
+    def segments(self) -> list[Segmented]:
+        """The segments that the log names."""
+        with self._guarded(), self._engine.connect() as connection:
+            return [
+                Segmented(one.idx, one.topic, one.part, one.lo, one.hi, Sealed(one.rows, bytes(one.root), one.digest))
+                for one in connection.execute(sa.select(*t.SEGMENT.c).order_by(t.SEGMENT.c.idx))
+            ]
 
     def close(self) -> None:
         """Gives back the file; on a server the connections are the control database's."""

@@ -181,5 +181,5 @@ def _terms(data: str | None) -> Mapping[str, Any]:
 
 
 def _segment(index: int, body: Mapping[str, Any]) -> dict[str, Any]:
-    told = {name: body[name] for name in ("topic", "lo", "hi", "count", "root", "digest")}
-    return {"idx": index, "part": body["partition"], **told}
+    told = {name: body[name] for name in ("topic", "lo", "hi", "root", "digest")}
+    return {"idx": index, "part": body["partition"], "rows": body["count"], **told}

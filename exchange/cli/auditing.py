@@ -24,6 +24,7 @@ def mount(commands: Commands, common: argparse.ArgumentParser, language: Languag
     who.add_argument("--from", dest="begin", metavar="TIME")
     who.add_argument("--until", metavar="TIME")
     searching.mount(group)
+    group.command("seal", _seal)
     checkpoint = group.command("checkpoint", _checkpoint)
     checkpoint.add_argument("--out", type=Path, metavar="FILE")
     group.command("entry", _entry).add_argument("index", type=int)
@@ -63,6 +64,12 @@ def _told(terminal: Terminal, row: Mapping[str, Any], zone: ZoneInfo) -> Iterato
         yield "    " + text("seen_reasons", terminal.language, reasons=reasons)
     proof = text("seen_proved" if row["proved"] else "seen_not_proved", terminal.language)
     yield "    " + text("seen_policy", terminal.language, revision=row["policy_revision"] or "-", proof=proof)
+
+
+def _seal(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    with desk_of(terminal, parsed) as desk:
+        made = desk.seal_index()
+    terminal.show({"segments": made}, [text("index_sealed", terminal.language, count=made)])
 
 
 def _checkpoint(terminal: Terminal, parsed: argparse.Namespace) -> None:

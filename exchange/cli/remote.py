@@ -198,6 +198,10 @@ class RemoteDesk:
             "list[Row]", self._wire.json("GET", ["audit", what], None, {**asked, "after": after, "limit": most})
         )
 
+    def seal_index(self) -> int:
+        """See `Desk.seal_index`."""
+        return int(self._wire.json("POST", ["audit", "seal"])["segments"])
+
     def checkpoint(self) -> bytes:
         """See `Desk.checkpoint`."""
         return self._wire.send("GET", ["audit", "checkpoint"])[2]

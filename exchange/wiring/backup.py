@@ -21,7 +21,7 @@ Why a site restored from it is whole:
   index when the restored site opens: by then none of them was published under this checkpoint's size.
 - A ledger is read after the cut and so is not behind the log's mark; what it knows above the mark it forgets.
 
-Left out is what is made again from the rest (subjects.db), the lock, and staging.
+Left out is what is made again from the rest (subjects.db, segments), the lock, and staging.
 """
 
 import os
@@ -48,7 +48,7 @@ FORM: Final = "exchange.backup/1"
 _SECRETS: Final = ("keys.subject", "keys.actor", "keys.pseudonym", "keys.audit")
 _TLS_KEY: Final = "http.certificate_key"  # a path, where the site has one
 _SMALL: Final = 1 << 20
-_DERIVED: Final = frozenset({"lock", "subjects.db"})  # of the folder data
+_DERIVED: Final = frozenset({"lock", "segments", "subjects.db"})  # of the folder data
 _BESIDE: Final = ("-wal", "-shm", "-journal", ".new")
 
 

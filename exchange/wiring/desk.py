@@ -164,6 +164,10 @@ class Desk(Protocol):
         """See `exchange.wiring.searching.search`."""
         ...
 
+    def seal_index(self) -> int:
+        """For an auditor: seals the index over both logs; how many segments that made (`exchange.wiring.sealed`)."""
+        ...
+
     def checkpoint(self) -> bytes:
         """For an auditor: the published checkpoint, a signed note."""
         ...
@@ -358,7 +362,10 @@ class LocalDesk:
 
     def who_saw(self, subject_type: str, ids: Sequence[str]) -> list[Row]:
         """See `Desk.who_saw`."""
+        from exchange.wiring.sealed import seal_what_is_due
+
         self._as_auditor("audit who-saw")
+        seal_what_is_due(self.exchange)
         return [
             {"subject": tag, **asdict(sighting), "proved": proved}
             for tag in self.exchange.tags(subject_type, ids)
@@ -370,6 +377,12 @@ class LocalDesk:
         from exchange.wiring.searching import search
 
         return search(self.exchange, self.who, what, sought, after, most)
+
+    def seal_index(self) -> int:
+        """See `Desk.seal_index`."""
+        from exchange.wiring.sealed import seal
+
+        return seal(self.exchange, self.who)
 
     def checkpoint(self) -> bytes:
         """See `Desk.checkpoint`."""

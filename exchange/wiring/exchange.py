@@ -93,6 +93,7 @@ class Exchange(Engines):
         self._loaded: str | None = None
         self._deciding = threading.Lock()
         self._testing, self._following, self._keys = threading.Lock(), threading.Lock(), threading.Lock()
+        self.sealing = threading.Lock()
         self._free: list[Gateway] = []
         self._contracts: dict[str, Contract] = {}
         self._gateways = itertools.count(1)
@@ -380,7 +381,7 @@ class Exchange(Engines):
         """The index over both logs, brought up to where they are."""
         self.room()  # it grows with them
         with self._following:
-            self.subjects.follow(self.log.topics(), self._read_tags, self.audit)
+            self.subjects.follow(self.log.topics(), self.read_tags, self.audit)
         return self.subjects
 
     def note_query(
@@ -415,9 +416,10 @@ class Exchange(Engines):
 
         return included(leaf_hash(self.audit.leaf(index)), index, size, self.audit.proof(index, size), root)
 
-    def _read_tags(
+    def read_tags(
         self, topic: str, partition: int, position: int, limit: int
     ) -> tuple[Sequence[bytes], Sequence[int], int]:
+        """Tags of records from a position on, their positions, and where to go on."""
         stored = self.log.read(topic, partition, position, limit)
         return stored.tags, stored.positions, stored.next_position
 

@@ -64,6 +64,7 @@ ORDER: Final[tuple[tuple[str, str, dict[str, tuple[str, str]]], ...]] = (
     ("list_agreements", CHECKER, {}),
     ("list_policies", CHECKER, {}),
     ("who_saw", AUDITOR, {}),
+    ("seal_index", AUDITOR, {}),
     *((f"audit_{what}", AUDITOR, {}) for what in WHATS),
     ("audit_entry", AUDITOR, {}),
     ("audit_proof", AUDITOR, {}),

@@ -12,7 +12,8 @@ from sqlalchemy import Engine
 from exchange.audit.access_entries import bitmap
 from exchange.audit.entries import Entry, entry_id, make
 from exchange.audit.log import AuditLog
-from exchange.audit.subjects import FORMAT, ReadTags, Sighting, SubjectIndex
+from exchange.audit.sealing import ReadTags
+from exchange.audit.subjects import FORMAT, Sighting, SubjectIndex
 from exchange.control.database import open_engine
 from exchange.errors import Invalid, Tampered
 from tests.audit.building import START_NS, control, log_at, new_log, refusal, release

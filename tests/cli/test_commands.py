@@ -73,6 +73,7 @@ WORDS = {
     "explain": f"{DATASET} --purpose p",
     "audit who-saw": "",
     **{f"audit {what}": "" for what in WHATS},
+    "audit seal": "",
     "audit checkpoint": "",
     "audit entry": "0",
     "audit proof": "0",

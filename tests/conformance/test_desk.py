@@ -338,6 +338,8 @@ STEPS = (
     Step("search", CHECKER, lambda desk, _: desk.search("unconfirmed", Sought(department="ny.minzheng"), -1, 9)),
     Step("search", CHECKER, lambda desk, _: desk.search("unconfirmed", Sought(), -1, 9), "auditor_required"),
     Step("search", AUDITOR, lambda desk, _: desk.search("keys", Sought(from_ns=2, until_ns=1), -1, 9), "search_range"),
+    Step("seal_index", AUDITOR, lambda desk, _: desk.seal_index()),
+    Step("seal_index", CHECKER, lambda desk, _: desk.seal_index(), "auditor_required"),
     Step("checkpoint", AUDITOR, lambda desk, _: desk.checkpoint().splitlines()[:2]),
     Step("checkpoint", CHECKER, lambda desk, _: desk.checkpoint(), "auditor_required"),
     Step("entry", AUDITOR, lambda desk, _: desk.entry(0)),
