@@ -85,7 +85,7 @@ def test_head_and_conditions(shared: Api, target: str) -> None:
 
 
 def test_entries_are_compressed_for_who_can(shared: Api) -> None:
-    """Compressed where it is accepted, as C2SP wishes, and a tag of its own; the hashes of a tile cannot be compressed."""
+    """Compressed where it is accepted, as C2SP wishes, and a tag of its own; hashes cannot be compressed."""
     plain = shared.get("/log/tile/entries/000.p/9", AUDITOR)
     for accepted in ("gzip", "br, GZIP;q=0.5"):
         zipped = shared.get("/log/tile/entries/000.p/9", AUDITOR, [("Accept-Encoding", accepted)])
