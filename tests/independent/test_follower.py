@@ -1,5 +1,6 @@
 """Go's public clients (Tessera, Torchwood, sumdb) follow our log, and find every forgery that we can think of."""
 
+import http.client
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +53,29 @@ def test_a_served_log_is_followed_while_it_grows(site: Site) -> None:
             assert anybody.look()["error"].startswith("entries: ")
     queries = [body["query"] for _, _, body in site.entries("audit_query")]
     assert queries.count("log_entries") == 1
+
+
+def test_one_connection_for_heads_and_bodies(site: Site) -> None:
+    """HEAD, a condition that holds, a tile that there is not: each leaves the connection ready for the next request."""
+    with served(site) as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+        tag = ""
+        for method, target, status in (
+            ("HEAD", "/log/checkpoint", 200),
+            ("GET", "/log/tile/0/000.p/3", 200),
+            ("HEAD", "/log/tile/0/000.p/3", 200),
+            ("GET", "/log/tile/0/000.p/3", 304),
+            ("HEAD", "/log/tile/0/999", 404),
+            ("GET", "/log/tile/entries/000", 401),
+            ("GET", "/log/checkpoint", 200),
+        ):
+            connection.request(method, target, headers={"If-None-Match": tag} if status == 304 else {})
+            answer = connection.getresponse()
+            body = answer.read()
+            assert answer.status == status, target
+            assert (len(body) > 0) is (method == "GET" and status != 304)
+            tag = answer.headers["ETag"] or tag
+        connection.close()
 
 
 def test_a_log_over_many_tiles(tmp_path: Path) -> None:
