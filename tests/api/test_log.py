@@ -7,14 +7,10 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from exchange.audit import tiles
 from exchange.audit.note import open_checkpoint
-from exchange.audit.publication import place_of
 from exchange.audit.verify import verify
-from exchange.errors import Invalid
 from exchange.site import VKEY
 from tests.api.calling import Api, calling
 from tests.simulator import AUDITOR, AUTHORITY, CHECKER, SYSTEM, Site
@@ -140,24 +136,6 @@ def test_the_grammar_of_paths_is_exact(shared: Api, target: str) -> None:
 def test_there_is_nothing_else_below_the_prefix(shared: Api, target: str) -> None:
     """Neither staged bundles nor folders."""
     assert shared.get(f"/log/{target}", AUDITOR).said == (404, "page_unknown")
-
-
-@given(st.sampled_from([None, 0, 1, 7, 63]), st.integers(0, (1 << 63) - 1), st.integers(1, 256))
-def test_every_path_reads_back(level: int | None, n: int, width: int) -> None:
-    """The parser is the inverse of the path that is written for a place."""
-    kind, _, number = tiles.path(level, n, width).removeprefix("tile/").partition("/")
-    found = place_of(kind, number)
-    assert (found.level, found.n, found.width) == (level, n, width)
-
-
-@given(st.sampled_from(["0", "entries", "64"]), st.text("x019/.p", max_size=14))
-def test_only_written_paths_are_read(kind: str, number: str) -> None:
-    """Whatever else is accepted writes back to itself."""
-    try:
-        found = place_of(kind, number)
-    except Invalid:
-        return
-    assert tiles.path(found.level, found.n, found.width) == f"tile/{kind}/{number}"
 
 
 @pytest.mark.parametrize("who", [CHECKER, SYSTEM, AUTHORITY])
