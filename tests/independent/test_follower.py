@@ -28,7 +28,8 @@ def _tiles(size: int) -> int:
 
 def test_a_served_log_is_followed_while_it_grows(site: Site) -> None:
     """A real server with a real token: after each command every tile, entry, proof and signature holds, and the log
-    extends what it was; the follower itself is one entry of it. Without a token the hashes are there, the entries not.
+    extends what it was; the follower itself is one entry of it. Without a token the hashes are there, the entries not;
+    where the setting says so, not even these.
     """
     vkey = (site.root / VKEY_FILE).read_text("utf-8").strip()
     token = (site.folder / "tokens" / f"{AUDITOR}.token").read_text("utf-8").strip()
@@ -51,8 +52,15 @@ def test_a_served_log_is_followed_while_it_grows(site: Site) -> None:
         assert follower.look()["size"] == sizes[-1]  # looking adds nothing
         with following(f"http://127.0.0.1:{server.port}/log/", vkey) as anybody:
             assert anybody.look()["error"].startswith("entries: ")
+    with (
+        served(site, audit_public="nothing") as server,
+        following(f"http://127.0.0.1:{server.port}/log/", vkey, token) as follower,
+        following(f"http://127.0.0.1:{server.port}/log/", vkey) as anybody,
+    ):
+        assert follower.look()["size"] >= sizes[-1]
+        assert anybody.look()["error"].startswith("checkpoint: ")
     queries = [body["query"] for _, _, body in site.entries("audit_query")]
-    assert queries.count("log_entries") == 1
+    assert queries.count("log_entries") == 2  # one for each process
 
 
 def test_one_connection_for_heads_and_bodies(site: Site) -> None:
