@@ -31,7 +31,9 @@ _PASSWORD: Final = re.compile(r"://[^/?@]*:[^/?@]*@|[?&](?:ssl)?password=")
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One key of `exchange.toml`; `kind` int has bounds, `secret` takes only `file:` or `env:`."""
+    """One key of `exchange.toml`; `kind` int has bounds, `secret` takes only `file:` or `env:`, text what it may choose
+    from.
+    """
 
     name: str
     kind: Literal["text", "int", "secret", "engine"]
@@ -39,6 +41,7 @@ class Setting:
     help: str
     least: int = 0
     most: int = 0
+    choices: tuple[str, ...] = ()
 
     @property
     def variable(self) -> str:
@@ -85,6 +88,13 @@ SETTINGS: Final = (
     Setting("access.release_records", "int", 10_000, "records in one release at the most", 1, 10_000),
     Setting("access.in_flight", "int", 8, "releases a reader keeps waiting for their checkpoint", 1, 64),
     Setting("access.plan_seconds", "int", 60, "how long a plan may be used again", 0, 60),
+    Setting(
+        "audit.public",
+        "text",
+        "hashes",
+        "what of /log/ is for anybody: hashes (checkpoint and tiles, no entries) or nothing",
+        choices=("hashes", "nothing"),
+    ),
     Setting("publish.batch_records", "int", 10_000, "records sealed and appended together at the most", 1, 10_000),
     Setting("publish.partitions", "int", 1, "partitions of a new topic", 1, 1_000),
     Setting("publish.request_records", "int", 100_000, "records in one request at the most", 1, 10_000_000),
@@ -282,6 +292,8 @@ def _checked(name: str, value: object, *, where: str) -> str | int:
         raise Invalid("secret_in_plain", where=where)
     if setting.kind == "engine" and ":" not in value:
         raise Invalid("setting_wrong", where=where, name=name, expected="SCHEME:WHERE")
+    if setting.choices and value not in setting.choices:
+        raise Invalid("setting_wrong", where=where, name=name, expected=" / ".join(setting.choices))
     if name == "time_zone":
         _check_zone(value, where)
     return value

@@ -9,11 +9,12 @@ import anyio.to_thread
 from fastapi import FastAPI
 
 from exchange import __version__
-from exchange.api import access, audit, control, description, health, problems, publishing
+from exchange.api import access, audit, control, description, health, log, problems, publishing
 from exchange.api.caller import Callers
 from exchange.api.edge import Edge, Limits
 from exchange.api.metrics import Metrics
 from exchange.api.operations import PREFIX
+from exchange.wiring.public_log import PublicLog
 
 if TYPE_CHECKING:
     from exchange.wiring import Exchange
@@ -59,7 +60,9 @@ def create_app(
     app.state.metrics, app.state.callers = Metrics(), Callers(exchange, now_ns)
     answer = problems.problem if mount is None else mount(app)
     problems.install(app, answer)
+    app.state.public_log = PublicLog(exchange)
     app.include_router(health.router)
+    app.include_router(log.router)
     for room in (control, publishing, access, audit):
         app.include_router(room.router, prefix=PREFIX)
     description.install(app)

@@ -83,13 +83,14 @@ class SignedRoute(APIRoute):
         handler = super().get_route_handler()
 
         async def signed(request: Request) -> Response:
-            await run_in_threadpool(_signed, request, await _SCHEME(request))
+            await run_in_threadpool(desk_of, request, await _SCHEME(request))
             return await handler(request)
 
         return signed
 
 
-def _signed(request: Request, bearer: HTTPAuthorizationCredentials | None) -> LocalDesk:
+def desk_of(request: Request, bearer: HTTPAuthorizationCredentials | None) -> LocalDesk:
+    """The desk of whoever asks; as `Callers.desk`. From now on the request is known to be theirs."""
     callers: Callers = request.app.state.callers
     found = callers.desk(bearer.credentials if bearer else None)
     request.state.who, request.state.desk = found.who.id, found
@@ -98,7 +99,7 @@ def _signed(request: Request, bearer: HTTPAuthorizationCredentials | None) -> Lo
 
 async def _desk(request: Request, bearer: Bearer) -> LocalDesk:
     known: LocalDesk | None = getattr(request.state, "desk", None)
-    return known if known is not None else await run_in_threadpool(_signed, request, bearer)
+    return known if known is not None else await run_in_threadpool(desk_of, request, bearer)
 
 
 Signed = Annotated[LocalDesk, Depends(_desk)]  # what a route takes that works for somebody

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from exchange.api.answers import Problem
 from exchange.api.examples import EXAMPLES, PLACES, answers
-from exchange.api.operations import PREFIX
+from exchange.api.operations import LOG, PREFIX
 from exchange.api.problems import MEDIA_TYPE
 
 _SAID: Final = {
@@ -62,7 +62,7 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
     told.pop("422", None)
     problem = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     for status, text in _SAID.items():
-        if path.startswith(PREFIX) or status in _ANYBODY:
+        if path.startswith((PREFIX, LOG)) or status in _ANYBODY:
             told.setdefault(str(status), {"description": text, "content": problem})
     for place in operation.get("parameters", ()):
         if place["in"] == "path" and place["name"] in PLACES:

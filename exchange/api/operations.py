@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 from exchange.control import commands as c
 
 PREFIX: Final = "/v1"
+LOG: Final = "/log"  # the prefix of the audit log's C2SP resources
 _PLACE: Final = re.compile(r"\{(\w+)\}")
 
 

@@ -32,6 +32,7 @@ _STATUS: Final[Mapping[str, int]] = {
     "unknown_policy": 404,
     "unknown_token": 404,
     "audit_entry_unknown": 404,
+    "audit_tile_unknown": 404,
     "method_refused": 405,
     "format_refused": 406,
     "body_slow": 408,

@@ -6,7 +6,7 @@ from pathlib import Path
 from exchange.audit import tiles
 from exchange.audit.files import STAGING, DiskFiles, put
 from exchange.audit.note import Checkpoint, open_checkpoint
-from exchange.audit.sequencer import read_file
+from exchange.audit.publication import Place, read_first
 from exchange.audit.store import AuditStore
 from exchange.errors import Unavailable
 
@@ -42,13 +42,8 @@ def _tiles(store: AuditStore, files: DiskFiles, size: int) -> Iterator[tuple[str
             width = tiles.width_at(level, n, size)
             path = tiles.path(level, n, width)
             if files.read(path) is None:
-                yield path, _first(store, level, n, size), min(size, (n + 1) * tiles.WIDTH) if level is None else size
-
-
-def _first(store: AuditStore, level: int | None, n: int, size: int) -> bytes:
-    """A tile as it was at this size: the log may have grown past it, and then only the full tile is there."""
-    width = tiles.width_at(level, n, size)
-    data = read_file(store, level, n, size)
-    if level is None:
-        return b"".join(map(tiles.frame, tiles.unframe(data, width, tiles.path(level, n, width))))
-    return data[: width * tiles.HASH]
+                yield (
+                    path,
+                    read_first(store, Place(level, n, width), size),
+                    min(size, (n + 1) * tiles.WIDTH) if level is None else size,
+                )

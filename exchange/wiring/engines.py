@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from exchange.audit.embedded import EmbeddedAuditStore
 from exchange.audit.log import AuditLog
+from exchange.audit.publication import Publication
 from exchange.audit.store import AuditStore
 from exchange.control.control import Control
 from exchange.control.database import open_engine
@@ -23,7 +24,7 @@ from exchange.settings import Settings, secret
 from exchange.signing.keys import read_secret
 from exchange.signing.pseudonyms import Actors
 from exchange.signing.tags import SubjectTagger
-from exchange.site import check_room
+from exchange.site import VKEY, check_room
 from exchange.state import StateStore
 
 if TYPE_CHECKING:
@@ -63,6 +64,12 @@ class Engines:
     def actors(self) -> Actors:
         """Names of people in the audit log."""
         return actors_of(self.settings)
+
+    @cached_property
+    def publication(self) -> Publication:
+        """The audit log as it is published."""
+        vkey = self.settings.path(VKEY).read_text("utf-8").strip()
+        return Publication(audit_store_of(self.settings, self._database), vkey)
 
     @cached_property
     def tagger(self) -> SubjectTagger:

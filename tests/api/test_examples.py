@@ -10,7 +10,10 @@ from exchange.api.examples import EXAMPLES, answers
 from tests.api.calling import Api
 from tests.api.playing import ORDER, operations, played
 
-_TEXT: Final = {"metrics", "problem_page", "audit_proof", "checkpoint", "read", "lookup"}
+_TEXT: Final = {
+    *("metrics", "problem_page", "audit_proof", "checkpoint", "read", "lookup"),
+    *("log_checkpoint", "log_tile", "log_entries"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -73,4 +76,5 @@ def test_the_description_is_openapi_3_1(described: dict[str, Any]) -> None:
     known = operations(described)
     assert all(operation["summary"] and operation["description"] for _, _, operation in known.values())
     for name, (_, path, operation) in known.items():
-        assert ("security" in operation) is path.startswith("/v1/"), name
+        assert ("security" in operation) is path.startswith(("/v1/", "/log/")), name
+        assert ({} in operation.get("security", ())) is (name in {"log_checkpoint", "log_tile"}), name

@@ -35,6 +35,7 @@ def test_a_setting_comes_from_default_file_or_variable_in_this_order(tmp_path: P
         (MINIMAL + "name = 7\n", "setting_wrong", "text"),
         (MINIMAL + 'time_zone = "Mars/Base"\n', "setting_wrong", "Asia/Shanghai"),
         (MINIMAL + '[engines]\nlog = "data/x.db"\n', "setting_wrong", "SCHEME"),
+        (MINIMAL + '[audit]\npublic = "everything"\n', "setting_wrong", "hashes / nothing"),
         (MINIMAL + '[keys]\nsubject = "0123456789abcdef"\n', "secret_in_plain", ""),
         ('origin = "a"\n', "setting_missing", "format"),
         ("", "setting_missing", "format"),
