@@ -81,6 +81,7 @@ SETTINGS: Final = (
     Setting("kafka.ssl.ca.location", "text", "", "file of the brokers' certificate authority (PEM); else the system's"),
     Setting("kafka.replication.factor", "int", 3, "brokers that keep each record of a new topic", 1, 9),
     Setting("kafka.min.insync.replicas", "int", 2, "of these, how many must have it before it counts", 1, 9),
+    Setting("kafka.control.readers", "text", "", "who may read the mirrored control events: User:NAME User:NAME …"),
     Setting("postgresql.password", "secret", "", "password of the PostgreSQL servers: file: or env:; empty: none"),
     Setting(
         "policy.deadline_ms", "int", 100, "a question whose policy computes longer than this is refused", 1, 60_000

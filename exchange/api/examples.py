@@ -64,6 +64,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
             ],
         }
     },
+    "OpenIntake": {"user": "User:ny.renshe.sender"},
     "CloseCase": {"reason": "decided"},
     "RequestAgreement": {
         "terms": {
@@ -139,6 +140,7 @@ BODIES: Final[Mapping[str, Any]] = {
 # For the places in a path.
 PLACES: Final[Mapping[str, Any]] = {
     "name": "hrss.pension_account",
+    "dataset": "hrss.pension_account",
     "agreement": "agr-1",
     "case": "case-1",
     "principal": "checker.ny.minzheng",

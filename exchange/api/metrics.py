@@ -39,10 +39,20 @@ class Metrics:
         self.published = Counter("exchange_published_records", "Records by their fate.", ["fate"], registry=registry)
         self._entries = Gauge("exchange_audit_entries", "Entries under the published checkpoint.", registry=registry)
         self._events = Gauge("exchange_control_events", "Control events.", registry=registry)
+        self._behind: Gauge | None = None
+
+    def _mirror(self) -> Gauge:
+        """Made only where there is a mirror: no figure stands for none."""
+        if self._behind is None:
+            help_text = "Control events that are not mirrored to Kafka yet."
+            self._behind = Gauge("exchange_control_mirror_behind_events", help_text, registry=self._registry)
+        return self._behind
 
     def text(self, exchange: "Exchange") -> bytes:
         """All of them, in Prometheus's text format."""
         with suppress(ExchangeError):  # of an engine that is down: the last figure stands, and /readyz says what is
             self._entries.set(exchange.audit.size)
             self._events.set(exchange.control.model().position)
+            if exchange.mirror is not None:
+                self._mirror().set(exchange.mirror.behind())
         return generate_latest(self._registry)

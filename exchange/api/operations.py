@@ -41,6 +41,8 @@ OPERATIONS: Final = (
     Operation("PUT", "/tokens/{token}", c.IssueToken),
     Operation("POST", "/tokens/{token}/revoke", c.RevokeToken),
     Operation("POST", "/datasets", c.SubmitContract),
+    Operation("PUT", "/datasets/{dataset}/intake", c.OpenIntake),
+    Operation("POST", "/datasets/{dataset}/intake/close", c.CloseIntake),
     Operation("POST", "/cases/{case}/close", c.CloseCase),
     Operation("POST", "/agreements", c.RequestAgreement),
     Operation("POST", "/agreements/{agreement}/review", c.ReviewAgreement),

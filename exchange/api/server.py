@@ -104,6 +104,8 @@ def serve(
             h11_max_incomplete_event_size=HEAD,
         )
         config.load()
+        if exchange.mirror is not None:
+            stack.enter_context(exchange.mirror.running())
         config.ssl = _tls(address)
         scheme, port = "https" if address.certificate else "http", listening.getsockname()[1]
         host = f"[{address.host}]" if ":" in address.host else address.host

@@ -83,6 +83,24 @@ class SubmitContract:
 
 
 @dataclass(frozen=True)
+class OpenIntake:
+    """An account at the Kafka brokers may send a dataset's records (by a steward of the dataset's department).
+
+    `user` is the brokers' name for it (`User:NAME`). Another account replaces the one before it.
+    """
+
+    dataset: str
+    user: str
+
+
+@dataclass(frozen=True)
+class CloseIntake:
+    """Nobody may send a dataset's records by Kafka any more (by a steward of its department, or the authority)."""
+
+    dataset: str
+
+
+@dataclass(frozen=True)
 class OpenCase:
     """A matter that reads are for (by a steward or system of the department that handles it).
 
@@ -196,6 +214,7 @@ class Bootstrap:
 ENDING: Final = (
     SuspendPrincipal,
     RevokeToken,
+    CloseIntake,
     CloseCase,
     RejectAgreement,
     RevokeAgreement,
@@ -211,6 +230,8 @@ Command = (
     | IssueToken
     | RevokeToken
     | SubmitContract
+    | OpenIntake
+    | CloseIntake
     | OpenCase
     | ChangeCaseMembers
     | CloseCase

@@ -94,6 +94,10 @@ class Control:
         """Every event of an aggregate (`agreement/agr-17`), in their order."""
         return self._store.of(aggregate)
 
+    def after(self, position: int, limit: int) -> Sequence[Event]:
+        """At most `limit` events after a position, in their order."""
+        return self._store.read(position, limit)
+
     def latest(self, count: int) -> Sequence[Event]:
         """The last events of all, oldest first."""
         return self._store.read(max(self.model().position - count, 0), count)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from exchange.control import agreements, cases, catalogue, commands, people, policies
+from exchange.control import agreements, cases, catalogue, commands, intakes, people, policies
 from exchange.control.decision import Decision, acting, bounded
 from exchange.control.model import Model, Principal
 
@@ -16,6 +16,8 @@ _RULES: Final[Mapping[type[Any], Callable[[Any, Principal, Model, int], Decision
     commands.IssueToken: people.issue_token,
     commands.RevokeToken: people.revoke_token,
     commands.SubmitContract: catalogue.submit,
+    commands.OpenIntake: intakes.open_intake,
+    commands.CloseIntake: intakes.close_intake,
     commands.OpenCase: cases.open_case,
     commands.ChangeCaseMembers: cases.change_members,
     commands.CloseCase: cases.close_case,

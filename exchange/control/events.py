@@ -58,6 +58,8 @@ FORMS: Final[Mapping[str, Form]] = {
         " dead_schema_id",
         raises=True,
     ),
+    "intake.opened/1": _form("dataset user"),
+    "intake.closed/1": _form("dataset"),
     "case.opened/1": _form("case department departments subject_type title members member_count", raises=True),
     "case.members_changed/1": _form("case members member_count", raises=True),
     "case.closed/1": _form("case reason", raises=True),

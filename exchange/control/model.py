@@ -202,7 +202,8 @@ class Model:
     """All of it, at one position of the event store.
 
     `epochs` maps an epoch's name (`agreement/agr-17`, `case/…`, `principal/…`, `dataset/…`, `policy`) to its value;
-    `versions` an aggregate to its version; `codes` holds the active policy bundle's code tables, empty without one.
+    `versions` an aggregate to its version; `intakes` a dataset to the account at the Kafka brokers that may send its
+    records; `codes` holds the active policy bundle's code tables, empty without one.
     """
 
     position: int = 0
@@ -211,6 +212,7 @@ class Model:
     tokens: Mapping[str, Token] = field(default_factory=dict)
     datasets: Mapping[str, Dataset] = field(default_factory=dict)
     schemas: Mapping[int, SchemaUse] = field(default_factory=dict)
+    intakes: Mapping[str, str] = field(default_factory=dict)
     agreements: Mapping[str, Agreement] = field(default_factory=dict)
     agreement_index: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     cases: Mapping[str, Case] = field(default_factory=dict)

@@ -32,6 +32,7 @@ class _Draft:
     tokens: dict[str, Token]
     datasets: dict[str, Dataset]
     schemas: dict[int, SchemaUse]
+    intakes: dict[str, str]
     agreements: dict[str, Agreement]
     agreement_index: dict[tuple[str, str], tuple[str, ...]]
     cases: dict[str, Case]
@@ -59,6 +60,7 @@ def fold(model: Model, events: Iterable[Event]) -> Model:
         tokens=dict(model.tokens),
         datasets=dict(model.datasets),
         schemas=dict(model.schemas),
+        intakes=dict(model.intakes),
         agreements=dict(model.agreements),
         agreement_index=dict(model.agreement_index),
         cases=dict(model.cases),
@@ -153,6 +155,14 @@ def _contract_accepted(draft: _Draft, event: Event, data: Mapping[str, Any]) -> 
     )
 
 
+def _intake_opened(draft: _Draft, _event: Event, data: Mapping[str, Any]) -> None:
+    draft.intakes[data["dataset"]] = data["user"]
+
+
+def _intake_closed(draft: _Draft, _event: Event, data: Mapping[str, Any]) -> None:
+    del draft.intakes[data["dataset"]]
+
+
 def _case_opened(draft: _Draft, event: Event, data: Mapping[str, Any]) -> None:
     draft.cases[data["case"]] = Case(
         id=data["case"],
@@ -244,6 +254,8 @@ _HANDLERS: Final[Mapping[str, Handler]] = {
     "token.revoked/1": _token_revoked,
     "schemas.assigned/1": _schemas_assigned,
     "contract.accepted/1": _contract_accepted,
+    "intake.opened/1": _intake_opened,
+    "intake.closed/1": _intake_closed,
     "case.opened/1": _case_opened,
     "case.members_changed/1": _case_changed,
     "case.closed/1": _case_closed,

@@ -110,7 +110,8 @@ class Desk(Protocol):
     def dataset(self, name: str) -> Row:
         """A dataset: its columns, its contract's terms, its fields (`path`, `class`, `zh`, `en`, `tags`), and the names
         of the fields that a record has now (`record_fields`), for an adapter to fill; how many `partitions` it has (0
-        before the first record).
+        before the first record); its schemas' ids on the wire by their fingerprints (`schema_ids`, the last one is the
+        current); which account at the Kafka brokers may send its records (`intake`, null: none).
         """
         ...
 
@@ -290,7 +291,10 @@ class LocalDesk:
         record = [str(field["name"]) for field in contract.schemas[-1].document["fields"]]
         told = {**told, **{term: getattr(contract, term) for term in terms}}
         partitions = self.exchange.log.topics().get(name, 0)
-        return {**told, "fields": fields, "record_fields": record, "partitions": partitions}
+        schema_ids = {one.fingerprint: one.schema_id for one in dataset.schemas}
+        user = self.exchange.control.model().intakes.get(name)
+        more = {"partitions": partitions, "schema_ids": schema_ids, "intake": user}
+        return {**told, "fields": fields, "record_fields": record, **more}
 
     def contract(self, name: str) -> Row:
         """See `Desk.contract`."""

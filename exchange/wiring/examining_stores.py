@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import create_engine
 
@@ -24,7 +24,7 @@ from exchange.policy import PolicyEngine
 from exchange.signing.keys import SigningKey
 from exchange.site import VKEY, seal_key
 from exchange.wiring import examining
-from exchange.wiring.engines import behind
+from exchange.wiring.engines import KAFKA, behind, kafka_log
 from exchange.wiring.examining import Check, Examined, Finding, ok, unused, wrong
 from exchange.wiring.making import standing
 
@@ -51,6 +51,9 @@ def control_database(examined: Examined) -> Iterator[Finding]:
 
 def record_log(examined: Examined) -> Iterator[Finding]:
     """Whole, where there is one."""
+    if examined.settings.engine("log")[0] in KAFKA:
+        yield ok("engines.log", "kafka", where=examined.settings.engine("log")[1], count=len(_kafka_ends(examined)))
+        return
     from exchange.log.sqlite import KIND
 
     yield from _store("engines.log", _log_file(examined), KIND, examined)
@@ -58,10 +61,27 @@ def record_log(examined: Examined) -> Iterator[Finding]:
 
 def commit_marks(examined: Examined) -> Iterator[Finding]:
     """Every commit mark is covered by records."""
-    from exchange.log.sqlite import KIND
-
     with _control(examined) as control:  # first: marks that were read before the log's ends cannot be ahead of them
         marks = dict(control.execute("SELECT topic || '/' || partition, hi FROM committed"))
+    ends = _kafka_ends(examined) if examined.settings.engine("log")[0] in KAFKA else _file_ends(examined)
+    for where, committed in marks.items():
+        if ends.get(where, 0) < committed:
+            raise Tampered("log_behind_commits", where=where, end=ends.get(where, 0), committed=committed)
+    yield ok("commit_marks", "commit_marks", count=len(marks))
+
+
+def _kafka_ends(examined: Examined) -> Mapping[str, int]:
+    """The end of each partition of a log on Kafka, none of which has lost what stood before it."""
+    settings = examined.settings
+    log: Any = kafka_log(settings, *settings.engine("log"))
+    with closing(log):
+        return {f"{topic}/{number}": end for (topic, number), end in log.examine().items()}
+
+
+def _file_ends(examined: Examined) -> Mapping[str, int]:
+    """The same of a file."""
+    from exchange.log.sqlite import KIND
+
     ends: Mapping[str, int] = {}
     path = _log_file(examined)
     try:
@@ -70,10 +90,7 @@ def commit_marks(examined: Examined) -> Iterator[Finding]:
                 ends = dict(log.execute("SELECT topic || '/' || number, stop FROM part"))
     except sqlite3.Error as error:
         raise KIND.damaged(str(path), type(error).__name__) from None
-    for where, committed in marks.items():
-        if ends.get(where, 0) < committed:
-            raise Tampered("log_behind_commits", where=where, end=ends.get(where, 0), committed=committed)
-    yield ok("commit_marks", "commit_marks", count=len(marks))
+    return ends
 
 
 def _log_file(examined: Examined) -> Path:

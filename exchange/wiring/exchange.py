@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from exchange.audit.subjects import Sighting, SubjectIndex
     from exchange.contracts.contract import Contract
     from exchange.view.compiled import View
+    from exchange.wiring.mirror import ControlMirror
 
 _SECOND_NS: Final = 1_000_000_000
 _SEAL_NS: Final = 300 * _SECOND_NS  # by how much the clock of who sealed elsewhere may differ
@@ -114,6 +115,13 @@ class Exchange(Engines):
     def gateway(self) -> "Gateway":
         """The ACCESS path, for a process that reads with one thread only."""
         return self._gateway(next(self._gateways))
+
+    @cached_property
+    def mirror(self) -> "ControlMirror | None":
+        """The mirror of the control events, where the record log is on Kafka; nothing is mirrored before it runs."""
+        from exchange.wiring.mirror import mirror_of
+
+        return mirror_of(self.log, self.control, self._database, self.settings)
 
     def _gateway(self, number: int) -> "Gateway":
         """The ACCESS path; each has runs of its own in the audit log, by its name."""

@@ -25,6 +25,8 @@ def figures(exchange: "Exchange") -> list[dict[str, Any]]:
         entries[kind] += 1
         released += body["released"] if kind == "release" else 0
     rows += [{"what": "entries", "name": kind, "count": count} for kind, count in sorted(entries.items())]
+    if exchange.mirror is not None:
+        rows.append({"what": "control events not mirrored", "name": "all", "count": exchange.mirror.look()})
     marked = mark if exchange.settings.is_sample else []
     return [*marked, *rows, {"what": "records released", "name": "all", "count": released}]
 

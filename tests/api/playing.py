@@ -42,6 +42,8 @@ ORDER: Final[tuple[tuple[str, str, dict[str, tuple[str, str]]], ...]] = (
     ("issue_token", AUTHORITY, {}),
     ("RevokeToken", AUTHORITY, {"token": ("issue_token", "id")}),
     ("SubmitContract", PROVIDER, {}),
+    ("OpenIntake", PROVIDER, {}),
+    ("CloseIntake", PROVIDER, {}),
     ("open_case", CHECKER, {}),
     ("change_members", CHECKER, {"case": ("open_case", "about")}),
     ("CloseCase", CHECKER, {"case": ("open_case", "about")}),

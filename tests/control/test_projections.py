@@ -24,6 +24,8 @@ def _lived() -> Town:
     town.do(CIVIL_SYSTEM, c.OpenCase("case-1", "person", "a", ["0" * 32], []))
     town.do(CIVIL_SYSTEM, c.ChangeCaseMembers("case-1", []))
     town.do(CIVIL_SYSTEM, c.CloseCase("case-1", "done"))
+    town.do(POLICE_STEWARD, c.OpenIntake("ps.hukou_person", "User:police"))
+    town.do(AUTHORITY, c.CloseIntake("ps.hukou_person"))
     town.do(AUTHORITY, c.RevokeAgreement("agr-2", "misuse"))
     for _ in range(2):
         town.do(CIVIL_SYSTEM, c.RequestAgreement(dict(town.terms_of("agr-2").to_document())))

@@ -7,7 +7,17 @@ messages and the end of its transaction (`before_end`).
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from exchange.log.kafka.clients import Headers, Incoming, InterleavedError, OutdatedError, Outgoing, Place, together
+from exchange.log.kafka.clients import (
+    Headers,
+    Incoming,
+    InterleavedError,
+    OutdatedError,
+    Outgoing,
+    Place,
+    Resource,
+    Rights,
+    together,
+)
 
 
 @dataclass
@@ -47,6 +57,7 @@ class Cluster:
 
     topics: dict[str, list[Partition]] = field(default_factory=dict)
     settings: dict[str, dict[str, str]] = field(default_factory=dict)
+    lists: dict[Resource, set[str]] = field(default_factory=dict)
     writers: dict[str, "ModelWriter"] = field(default_factory=dict)
     before_end: list[Callable[[], object]] = field(default_factory=list)
 
@@ -129,8 +140,22 @@ class ModelClient:
         """See `Client.settings`."""
         return self._cluster.settings[topic]
 
-    def permit(self, topic: str) -> None:
-        """See `Client.permit`: the model has no access lists."""
+    def identity(self, topic: str) -> str:
+        """See `Client.identity`: the same for as long as the topic is there."""
+        return f"{id(self._cluster.topics[topic]):032x}"
+
+    def allow(self, principal: str, rights: Rights) -> None:
+        """See `Client.allow`."""
+        for resource in rights:
+            self._cluster.lists.setdefault(resource, set()).add(principal)
+
+    def forbid(self, principal: str, resource: Resource) -> None:
+        """See `Client.forbid`."""
+        self._cluster.lists.get(resource, set()).discard(principal)
+
+    def allowed(self, resource: Resource) -> set[str]:
+        """See `Client.allowed`."""
+        return set(self._cluster.lists.get(resource, ()))
 
     def writer(self, transactional_id: str) -> ModelWriter:
         """See `Client.writer`."""

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -307,6 +308,40 @@ def test_marks_outlive_compaction(log: KafkaRecordLog, kafka: services.Kafka, pr
     again = open_log("kafka", kafka, prefix)
     assert (again.mark("src"), again.mark("other")) == (5, 0)
     again.close()
+
+
+def test_marks_outlive_a_compaction_that_was_forced(kafka: services.Kafka, prefix: str) -> None:
+    """The brokers really throw the older marks away (their positions are gone), and the last of each source is kept."""
+    log = open_log("kafka+librdkafka", kafka, prefix)
+    log.create(TOPIC, PARTITIONS)
+    marks, admin = f"{prefix}.marks", AdminClient(client(kafka))
+    wanted = {"segment.bytes": str(1 << 20), "segment.ms": "100", "min.cleanable.dirty.ratio": "0.0"}
+    wanted |= {"max.compaction.lag.ms": "100", "min.compaction.lag.ms": "0", "delete.retention.ms": "0"}
+    entries = [ConfigEntry(*one, incremental_operation=AlterConfigOpType.SET) for one in wanted.items()]
+    resource = ConfigResource(ResourceType.TOPIC, marks, incremental_configs=entries)
+    for done in admin.incremental_alter_configs([resource]).values():
+        done.result(30)
+    number = sha256(b"src").digest()[0] % 4
+    log.append("other", 1, [batch([1], source="other")])
+
+    def left() -> list[int]:
+        """The positions of the marks that are there."""
+        mark = log.mark("src") + 1
+        log.append("src", mark, [batch([mark])])
+        end = log._client.ends([(marks, number)], committed=True)[marks, number]
+        fresh = open_log("kafka+librdkafka", kafka, prefix)
+        try:
+            return list(fresh._client.read((marks, number), 0, end, 10_000, 64 << 20).positions)
+        finally:
+            fresh.close()
+
+    until(lambda: (found := left())[0] > 0 or len(found) < found[-1] // 3)
+    mark = log.mark("src")
+    for engine in ENGINES:
+        again = open_log(engine, kafka, prefix)
+        assert (again.mark("src"), again.mark("other"), again.mark("none")) == (mark, 1, 0)
+        again.close()
+    log.close()
 
 
 def test_a_log_whose_marks_are_gone_takes_nothing(log: KafkaRecordLog, kafka: services.Kafka, prefix: str) -> None:

@@ -7,10 +7,18 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    ResourceType,
+)
 
 from exchange import publish
 from exchange.errors import Tampered, Unavailable
+from exchange.wiring.examining_stores import examine_site
 from tests import services
 from tests.access.oracle import judge
 from tests.access.test_paths import amounts, of_members
@@ -29,7 +37,7 @@ from tests.access.town import (
     opened,
 )
 from tests.log.memory import folder_in_memory
-from tests.log.test_kafka import ENGINES, client
+from tests.log.test_kafka import ENGINES, client, until
 
 pytestmark = pytest.mark.kafka
 DAY = 86_400 * SECOND
@@ -138,3 +146,41 @@ def test_a_truncated_log_opens_nothing(folder: Path, engine: KeptEngine) -> None
         opened(folder / "site", engine, Clock(START_NS + DAY), environment),
     ):
         pass
+
+
+def found(environment: Mapping[str, str], root: Path) -> dict[str, str]:
+    """What doctor finds of the log: `ok`, or the error's code."""
+    clock = Clock(START_NS + DAY)
+    findings = examine_site(root, environment, clock, lambda: True)
+    told = {one.check: one.error.code if one.error else one.state for one in findings}
+    return {name: told[name] for name in ("engines.log", "commit_marks")}
+
+
+def test_doctor_looks_at_a_log_on_kafka(folder: Path, engine: KeptEngine) -> None:
+    """Well; with settings that would lose records; with records deleted from its beginning; with partitions added,
+    which the exchange then serves.
+    """
+    kafka, prefix = services.kafka(), "w" + uuid.uuid4().hex[:12]
+    environment, root, topic = settings(kafka, "kafka", prefix, folder), folder / "site", f"{prefix}.log.{DATASET}"
+    build(root, engine, environment)
+    admin = AdminClient(client(kafka))
+    assert found(environment, root) == {"engines.log": "ok", "commit_marks": "ok"}
+    for done in admin.create_partitions([NewPartitions(topic, 3)]).values():
+        done.result(30)
+    with opened(root, engine, Clock(START_NS + DAY), environment) as town:
+        town.publish(25, 12)
+        assert sorted(amounts(*town.read())) == of_members(*range(1, 37))
+        judge(town, town.read())
+    for value, code in (("86400000", "kafka_topic_settings"), ("-1", "ok")):
+        entry = ConfigEntry("retention.ms", value, incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+        for done in admin.incremental_alter_configs([resource]).values():
+            done.result(30)
+        until(lambda: found(environment, root)["engines.log"] == code)  # noqa: B023 - asked at once
+    for done in admin.delete_records([TopicPartition(topic, 0, 3)]).values():
+        done.result(30)
+    assert found(environment, root) == {"engines.log": "log_damaged", "commit_marks": "unused"}
+    for done in admin.delete_topics([topic]).values():
+        done.result(30)
+    until(lambda: found(environment, root)["engines.log"] == "ok")
+    assert found(environment, root)["commit_marks"] == "log_behind_commits"

@@ -6,7 +6,7 @@ Every error leaves a client in our families: `Invalid("kafka_refused")` for who 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from exchange.errors import ExchangeError, Invalid, Tampered, Unavailable
 
@@ -33,6 +33,18 @@ _REFUSED: Final = frozenset(
 _DAMAGED: Final = frozenset(
     {"offsetoutofrange", "corruptrecord", "invalidmsg", "badmsg", "logtruncation", "autooffsetreset"}
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """What an access list of the brokers is about; `prefixed`: all whose names begin so."""
+
+    kind: Literal["topic", "transactional_id", "group"]
+    name: str
+    prefixed: bool = False
+
+
+Rights = Mapping[Resource, Sequence[str]]  # operations by their names in Kafka: READ, WRITE, DESCRIBE …
 
 
 class OutdatedError(Exception):
@@ -100,8 +112,20 @@ class Client(Protocol):
         """How a topic is kept."""
         ...
 
-    def permit(self, topic: str) -> None:
-        """Lets our principal read, write and describe the topic, and use transactions and groups of our prefix."""
+    def identity(self, topic: str) -> str:
+        """The id that the brokers gave the topic when it was made, in hex: one of the same name has another."""
+        ...
+
+    def allow(self, principal: str, rights: Rights) -> None:
+        """Lets a principal (`User:NAME`) do this; without authentication there is nobody to permit."""
+        ...
+
+    def forbid(self, principal: str, resource: Resource) -> None:
+        """Takes away whatever the access list of this very resource lets the principal do."""
+        ...
+
+    def allowed(self, resource: Resource) -> set[str]:
+        """Whom the access list of this very resource lets do anything."""
         ...
 
     def writer(self, transactional_id: str) -> Writer:
@@ -126,6 +150,16 @@ class Client(Protocol):
     def close(self) -> None:
         """Gives the connections back."""
         ...
+
+
+def own_rights(prefix: str, topic: str) -> Rights:
+    """What the exchange's own principal needs: the topic, and transactions and groups of its prefix."""
+    own = prefix + "."
+    return {
+        Resource("topic", topic): ("READ", "WRITE", "DESCRIBE", "DESCRIBE_CONFIGS"),
+        Resource("transactional_id", own, prefixed=True): ("WRITE", "DESCRIBE"),
+        Resource("group", own, prefixed=True): ("READ", "DESCRIBE"),
+    }
 
 
 def failure(name: str, detail: str, where: str, user: str = "") -> ExchangeError:

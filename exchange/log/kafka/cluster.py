@@ -62,6 +62,15 @@ class Cluster:
         """A topic's name in Kafka."""
         return f"{self.prefix}.log.{name}"
 
+    def intake(self, dataset: str) -> str:
+        """The topic into which a dataset's department writes."""
+        return f"{self.prefix}.in.{dataset}"
+
+    @property
+    def control(self) -> str:
+        """The topic that mirrors the control events."""
+        return f"{self.prefix}.control"
+
     def settings(self, policy: str) -> Mapping[str, str]:
         """How a topic of ours is kept: for ever, whatever a record's time, on enough brokers before it counts."""
         return {

@@ -7,9 +7,19 @@ from contextlib import contextmanager
 from threading import Lock, Thread
 from typing import Any, Final, TypeVar
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import (
     AclBinding,
+    AclBindingFilter,
     AclOperation,
     AclPermissionType,
     AdminClient,
@@ -21,7 +31,17 @@ from confluent_kafka.admin import (
 )
 
 from exchange.errors import Unavailable
-from exchange.log.kafka.clients import Incoming, InterleavedError, OutdatedError, Outgoing, Place, failure, together
+from exchange.log.kafka.clients import (
+    Incoming,
+    InterleavedError,
+    OutdatedError,
+    Outgoing,
+    Place,
+    Resource,
+    Rights,
+    failure,
+    together,
+)
 from exchange.log.kafka.cluster import Cluster
 
 T = TypeVar("T")
@@ -49,6 +69,7 @@ _SILENT.propagate = False
 _READERS: Final = 8
 _AT_ONCE: Final = 1_000
 _QUEUED_KIB: Final = 64 << 10
+_UUID: Final = (1 << 64) - 1  # of either half, which librdkafka gives signed
 
 
 class KafkaClient:
@@ -108,25 +129,42 @@ class KafkaClient:
             found = self._settled(lambda: self._answer(self._admin().describe_configs([resource])))
         return {name: str(one.value) for name, one in found.items()}
 
-    def permit(self, topic: str) -> None:
-        """See `Client.permit`; without authentication there is nobody to permit."""
+    def identity(self, topic: str) -> str:
+        """See `Client.identity`."""
+        with self._translated():
+            found = self._settled(lambda: self._answer(self._admin().describe_topics(TopicCollection([topic]))))
+            low, high = (
+                part & _UUID
+                for part in (found.topic_id.get_least_significant_bits(), found.topic_id.get_most_significant_bits())
+            )
+        return f"{high:016x}{low:016x}"
+
+    def allow(self, principal: str, rights: Rights) -> None:
+        """See `Client.allow`."""
         if not self._cluster.principal:
             return
-        own = self._cluster.prefix + "."
-        literal, prefixed = ResourcePatternType.LITERAL, ResourcePatternType.PREFIXED
-        allowed = {
-            (ResourceType.TOPIC, topic, literal): ("READ", "WRITE", "DESCRIBE", "DESCRIBE_CONFIGS"),
-            (ResourceType.TRANSACTIONAL_ID, own, prefixed): ("WRITE", "DESCRIBE"),
-            (ResourceType.GROUP, own, prefixed): ("READ", "DESCRIBE"),
-        }
         lists = [
-            AclBinding(*resource, self._cluster.principal, "*", AclOperation[operation], AclPermissionType.ALLOW)
-            for resource, operations in allowed.items()
+            AclBinding(*_pattern(resource), principal, "*", AclOperation[operation], AclPermissionType.ALLOW)
+            for resource, operations in rights.items()
             for operation in operations
         ]
         with self._translated():
             for answer in self._admin().create_acls(lists).values():
                 answer.result(self._cluster.patience_s)
+
+    def forbid(self, principal: str, resource: Resource) -> None:
+        """See `Client.forbid`."""
+        if self._cluster.principal:
+            with self._translated():
+                self._answer(self._admin().delete_acls([_lists(principal, resource)]))
+
+    def allowed(self, resource: Resource) -> set[str]:
+        """See `Client.allowed`."""
+        if not self._cluster.principal:
+            return set()
+        with self._translated():
+            found = self._admin().describe_acls(_lists(None, resource)).result(self._cluster.patience_s)
+        return {one.principal for one in found}
 
     def writer(self, transactional_id: str) -> "_Writer":
         """See `Client.writer`."""
@@ -403,6 +441,15 @@ class _Writer:
                 detail = f"{cause.name()}: {cause.str()}; stored or not, the mark will tell"
                 raise Unavailable("log_unavailable", where=self._cluster.where, detail=detail) from None
             return
+
+
+def _pattern(resource: Resource) -> tuple[ResourceType, str, ResourcePatternType]:
+    pattern = ResourcePatternType.PREFIXED if resource.prefixed else ResourcePatternType.LITERAL
+    return ResourceType[resource.kind.upper()], resource.name, pattern
+
+
+def _lists(principal: str | None, resource: Resource) -> AclBindingFilter:
+    return AclBindingFilter(*_pattern(resource), principal, "*", AclOperation.ANY, AclPermissionType.ALLOW)  # type: ignore[arg-type]  # None: anybody
 
 
 def _offset(message: Message) -> int:

@@ -44,7 +44,16 @@ from exchange.envelope import Batch, Stored
 from exchange.errors import Invalid, Tampered, Unavailable
 from exchange.log import blocks
 from exchange.log.kafka import form
-from exchange.log.kafka.clients import Client, Headers, InterleavedError, OutdatedError, Outgoing, Place, Writer
+from exchange.log.kafka.clients import (
+    Client,
+    Headers,
+    InterleavedError,
+    OutdatedError,
+    Outgoing,
+    Place,
+    Writer,
+    own_rights,
+)
 from exchange.log.kafka.cluster import MARK_PARTITIONS, Cluster
 from exchange.names import check, nearest
 
@@ -92,12 +101,12 @@ class KafkaRecordLog:
         self._marks.make()
         known = self.topics().get(topic)
         if known is None:
-            _make(self._client, self._cluster.topic(topic), partitions, self._cluster.settings("delete"))
+            make(self._client, self._cluster, self._cluster.topic(topic), partitions, self._cluster.settings("delete"))
             known = self._seen(topic)
             # A crash before: the access list is there without its topic. The next call makes the topic.
         if known != partitions:
             raise Invalid("topic_partitions", where=topic, found=partitions, needed=known)
-        _check_settings(self._client, self._cluster.topic(topic), self._cluster.settings("delete"))
+        check_settings(self._client, self._cluster.topic(topic), self._cluster.settings("delete"))
 
     def topics(self) -> Mapping[str, int]:
         """See `RecordLog.topics`."""
@@ -162,6 +171,43 @@ class KafkaRecordLog:
             detail = f"its first {begin} positions were deleted"
             raise Tampered("log_damaged", where=f"{topic}/{partition}", detail=detail)
         return self._client.ends([place], committed=True)[place]
+
+    @property
+    def client(self) -> Client:
+        """The connections, for the exchange's topics beside the records."""
+        return self._client
+
+    @property
+    def cluster(self) -> Cluster:
+        """Where the topics are."""
+        return self._cluster
+
+    def examine(self) -> Mapping[tuple[str, int], int]:
+        """The end of each partition, when every topic is kept as it has to be and whole from its beginning.
+
+        Raises:
+            Invalid: `kafka_topic_settings`. Tampered: `log_damaged`.
+        """
+        self._marks.mark("")
+        topics = self.topics()
+        for topic in topics:
+            check_settings(self._client, self._cluster.topic(topic), self._cluster.settings("delete"))
+        return {(topic, number): self.end(topic, number) for topic, count in topics.items() for number in range(count)}
+
+    def peek(self, source: str) -> int:
+        """A source's mark, without ending a writer that holds it up: for who only looks."""
+        return self._marks.mark(source)
+
+    def keep(self, source: str, first: int, mark: int, messages: Outgoing) -> None:
+        """Stores messages of another topic of ours in one transaction with their source's mark; `first` is the
+        sequence of the first of them, which has to be the next after the mark.
+
+        Raises:
+            Invalid: `sequence_not_after_mark`: another process was first.
+        """
+        self._marks.make()
+        with self._alone(source, {messages.topic}):
+            self._stored(source, first, mark, [messages])
 
     def close(self) -> None:
         """See `RecordLog.close`."""
@@ -293,7 +339,7 @@ class Marks:
     def make(self) -> None:
         """Makes the topic when the cluster has none of our topics."""
         if not self._exists():
-            _make(self._client, self._cluster.marks, MARK_PARTITIONS, self._cluster.settings("compact"))
+            make(self._client, self._cluster, self._cluster.marks, MARK_PARTITIONS, self._cluster.settings("compact"))
             self._made = True  # a broker that is asked next may not have heard of it
 
     def mark(self, source: str, held_up: Callable[[], None] = lambda: None) -> int:
@@ -340,7 +386,7 @@ class Marks:
         if topics[self._cluster.marks] != MARK_PARTITIONS:
             found = topics[self._cluster.marks]
             raise Invalid("topic_partitions", where=self._cluster.marks, found=found, needed=MARK_PARTITIONS)
-        _check_settings(self._client, self._cluster.marks, self._cluster.settings("compact"))
+        check_settings(self._client, self._cluster.marks, self._cluster.settings("compact"))
         self._made = True
         return True
 
@@ -363,12 +409,15 @@ def _partition(source: str) -> int:
     return sha256(source.encode()).digest()[0] % MARK_PARTITIONS
 
 
-def _make(client: Client, topic: str, partitions: int, settings: Mapping[str, str]) -> None:
-    client.permit(topic)  # first: without a list of its own a topic may be open to everybody
+def make(client: Client, cluster: Cluster, topic: str, partitions: int, settings: Mapping[str, str]) -> None:
+    """Makes a topic that our principal alone may use."""
+    # First: without a list of its own a topic may be open to everybody.
+    client.allow(cluster.principal, own_rights(cluster.prefix, topic))
     client.create(topic, partitions, settings)
 
 
-def _check_settings(client: Client, topic: str, needed: Mapping[str, str]) -> None:
+def check_settings(client: Client, topic: str, needed: Mapping[str, str]) -> None:
+    """Raises `Invalid("kafka_topic_settings")` where a topic is kept so that it would lose messages."""
     found = client.settings(topic)
     for name in _LOSING:
         if found.get(name) != needed[name]:

@@ -10,12 +10,14 @@ from typing import Any, Final
 from kafka import IsolationLevel, KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetSpec, TopicPartition
 from kafka.admin import (
     ACL,
+    ACLFilter,
     ACLOperation,
     ACLPermissionType,
     ACLResourcePatternType,
     ConfigResource,
     ConfigResourceType,
     ResourcePattern,
+    ResourcePatternFilter,
     ResourceType,
 )
 from kafka.errors import (
@@ -24,6 +26,7 @@ from kafka.errors import (
     KafkaError,
     KafkaTimeoutError,
     LeaderNotAvailableError,
+    NoError,
     NotLeaderForPartitionError,
     OffsetNotAvailableError,
     ProducerFencedError,
@@ -33,7 +36,17 @@ from kafka.errors import (
 )
 
 from exchange.errors import Unavailable
-from exchange.log.kafka.clients import Incoming, InterleavedError, OutdatedError, Outgoing, Place, failure, together
+from exchange.log.kafka.clients import (
+    Incoming,
+    InterleavedError,
+    OutdatedError,
+    Outgoing,
+    Place,
+    Resource,
+    Rights,
+    failure,
+    together,
+)
 from exchange.log.kafka.cluster import Cluster
 
 _FENCED: Final = (ProducerFencedError, InvalidProducerEpochError, InvalidProducerIdMappingError)
@@ -109,25 +122,43 @@ class KafkaClient:
                 time.sleep(0.01)
         return {name: str(one["value"]) for name, one in found.items()}
 
-    def permit(self, topic: str) -> None:
-        """See `Client.permit`; without authentication there is nobody to permit."""
+    def identity(self, topic: str) -> str:
+        """See `Client.identity`."""
+        with self._translated(), self._admin.use() as admin:
+            (found,) = admin.describe_topics([topic])
+            return str(found["topic_id"]).replace("-", "")
+
+    def allow(self, principal: str, rights: Rights) -> None:
+        """See `Client.allow`."""
         if not self._cluster.principal:
             return
-        own = self._cluster.prefix + "."
-        prefixed = ACLResourcePatternType.PREFIXED
-        allowed = {
-            ResourcePattern(ResourceType.TOPIC, topic): ("READ", "WRITE", "DESCRIBE", "DESCRIBE_CONFIGS"),
-            ResourcePattern(ResourceType.TRANSACTIONAL_ID, own, prefixed): ("WRITE", "DESCRIBE"),
-            ResourcePattern(ResourceType.GROUP, own, prefixed): ("READ", "DESCRIBE"),
-        }
         lists = [
-            ACL(self._cluster.principal, "*", ACLOperation[operation], ACLPermissionType.ALLOW, pattern)
-            for pattern, operations in allowed.items()
+            ACL(principal, "*", ACLOperation[operation], ACLPermissionType.ALLOW, ResourcePattern(*_pattern(resource)))
+            for resource, operations in rights.items()
             for operation in operations
         ]
         with self._translated(), self._admin.use() as admin:
             for error in admin.create_acls(lists)["failed"]:
                 raise error("the access list")
+
+    def forbid(self, principal: str, resource: Resource) -> None:
+        """See `Client.forbid`."""
+        if not self._cluster.principal:
+            return
+        with self._translated(), self._admin.use() as admin:
+            for _, _, error in admin.delete_acls([_lists(principal, resource)]):
+                if error is not NoError:
+                    raise error("the access list")
+
+    def allowed(self, resource: Resource) -> set[str]:
+        """See `Client.allowed`."""
+        if not self._cluster.principal:
+            return set()
+        with self._translated(), self._admin.use() as admin:
+            found, error = admin.describe_acls(_lists(None, resource))
+            if error is not NoError:
+                raise error("the access list")
+            return {one.principal for one in found}
 
     def writer(self, transactional_id: str) -> "_Writer":
         """See `Client.writer`."""
@@ -394,6 +425,16 @@ def _close(producer: Any, patience_s: float) -> None:  # noqa: ANN401 - kafka-py
 def _quietly(call: Callable[..., Any], **arguments: Any) -> None:  # noqa: ANN401 - kafka-python has no types
     with suppress(KafkaError, OSError, RuntimeError):
         call(**arguments)
+
+
+def _pattern(resource: Resource) -> tuple[Any, str, Any]:
+    pattern = ACLResourcePatternType.PREFIXED if resource.prefixed else ACLResourcePatternType.LITERAL
+    return ResourceType[resource.kind.upper()], resource.name, pattern
+
+
+def _lists(principal: str | None, resource: Resource) -> ACLFilter:
+    what = ResourcePatternFilter(*_pattern(resource))
+    return ACLFilter(principal, "*", ACLOperation.ANY, ACLPermissionType.ALLOW, what)
 
 
 def _led(topics: Sequence[Mapping[str, Any]]) -> bool:
