@@ -44,7 +44,16 @@ from exchange.envelope import Batch, Stored
 from exchange.errors import Invalid, Tampered, Unavailable
 from exchange.log import blocks
 from exchange.log.kafka import form
-from exchange.log.kafka.clients import Client, Headers, InterleavedError, OutdatedError, Outgoing, Place, Writer
+from exchange.log.kafka.clients import (
+    Appender,
+    Client,
+    Headers,
+    InterleavedError,
+    OutdatedError,
+    Outgoing,
+    Place,
+    Writer,
+)
 from exchange.log.kafka.cluster import MARK_PARTITIONS, Cluster
 from exchange.names import check, nearest
 
@@ -52,6 +61,7 @@ _MOST_WRITERS: Final = 32
 _PAUSE_S: Final = 0.002
 _GRACE_S: Final = 0.5
 _MARKS_AT_ONCE: Final = 10_000
+_FILLERS_AT_ONCE: Final = 1_000
 _LOSING: Final = ("cleanup.policy", "retention.ms", "retention.bytes", "unclean.leader.election.enable")
 
 
@@ -82,6 +92,7 @@ class KafkaRecordLog:
         self._sources: dict[str, _Source] = {}
         self._locks: dict[str, Lock] = {}
         self._last: tuple[str, int, Sequence[int], Sequence[Headers]] = ("", 0, (), ())
+        self._appender: Appender | None = None
 
     def create(self, topic: str, partitions: int) -> None:
         """See `RecordLog.create`; also `Invalid("kafka_topic_settings")` when the brokers would lose its records."""
@@ -109,6 +120,10 @@ class KafkaRecordLog:
         """See `RecordLog.mark`."""
         return self._marks.mark(source, lambda: self._end_dead_writer(source))
 
+    def marks(self) -> Mapping[str, int]:
+        """See `RecordLog.marks`."""
+        return self._marks.all()
+
     def append(self, source: str, mark: int, batches: Sequence[Batch]) -> Sequence[Sequence[int]]:
         """See `RecordLog.append`; also `Invalid("batch_malformed")`, `("topic_unknown")` and `("frame_malformed")`."""
         blocks.check_append(source, mark, batches)
@@ -129,11 +144,49 @@ class KafkaRecordLog:
             raise Invalid("position_unknown", where=f"{topic}/{partition}", position=position)
         place = self._place(topic, partition)
         end = self._client.ends([place], committed=True)[place]
-        if position >= end:
-            return Stored(topic, partition, (), (), (), (), position)
-        found = self._client.read(place, position, end, limit, self._largest_read)
-        self._last = (topic, partition, found.positions, found.headers)
-        return form.stored(topic, partition, found)
+        at_once = limit
+        while position < end:  # once, unless all that was read were fillers
+            found = self._client.read(place, position, end, at_once, self._largest_read)
+            stored = form.stored(topic, partition, found)
+            if stored.values:
+                self._last = (topic, partition, found.positions, found.headers)
+                return stored if len(stored.values) <= limit else stored.up_to(stored.positions[limit])
+            position, at_once = found.next_position, max(limit, _FILLERS_AT_ONCE)
+        return Stored(topic, partition, (), (), (), (), position)
+
+    def place(self, topic: str, partition: int, placed: Sequence[tuple[int, Batch]], end: int) -> None:
+        """See `RecordLog.place`."""
+        place = self._place(topic, partition)
+        at = begin = self._client.ends([place], committed=False)[place]
+        messages: list[Outgoing] = []
+        for first, batch in [*placed, (end, None)]:
+            if first < at:
+                raise Invalid("position_unknown", where=f"{topic}/{partition}", position=first)
+            if first > at:
+                messages.append(form.fillers(*place, first - at))
+            at = first
+            if batch is not None:
+                blocks.check(batch)
+                messages.append(form.outgoing(batch, place[0]))
+                at += len(batch.sequences)
+        if messages:
+            self._put(topic, partition, begin, messages)
+
+    def _put(self, topic: str, partition: int, begin: int, messages: Sequence[Outgoing]) -> None:
+        if self._appender is None:
+            self._appender = self._client.appender()
+        try:
+            ranges = self._appender.put(messages)
+        except BaseException as error:
+            self._appender.close()
+            self._appender = None
+            if not isinstance(error, InterleavedError):
+                raise
+            ranges = ()
+        whole = range(begin, begin + sum(len(one.values) for one in messages))
+        if [position for one in ranges for position in one] != list(whole):
+            detail = "somebody else writes to the partition"
+            raise Unavailable("log_unavailable", where=f"{topic}/{partition}", detail=detail)
 
     def headers(self, topic: str, partition: int, position: int) -> Mapping[str, str]:
         """See `RecordLog.headers`; `Invalid("position_unknown")` where no record stands."""
@@ -146,8 +199,10 @@ class KafkaRecordLog:
                 raise Invalid("position_unknown", where=where, position=position)
             found = self._client.read(place, position, position + 1, 1, self._largest_read)
             at, positions, headers = 0, found.positions, found.headers
-            if not positions or positions[0] != position:
+            if not positions or positions[0] != position or form.is_filler(headers[0]):
                 raise Invalid("position_unknown", where=where, position=position)
+        elif form.is_filler(headers[at]):
+            raise Invalid("position_unknown", where=where, position=position)
         return form.texts(where, headers[at])
 
     def end(self, topic: str, partition: int) -> int:
@@ -163,6 +218,8 @@ class KafkaRecordLog:
         """See `RecordLog.close`."""
         for source in list(self._sources):
             self._give_up(source)
+        if self._appender is not None:
+            self._appender.close()
         self._client.close()
 
     def _seen(self, topic: str) -> int | None:
@@ -295,7 +352,16 @@ class Marks:
         """
         if not self._exists():
             return 0
-        number = _partition(source)
+        self._follow(_partition(source), held_up)
+        return self._marks.get(source, 0)
+
+    def all(self) -> Mapping[str, int]:
+        """Every source's mark."""
+        for number in range(MARK_PARTITIONS if self._exists() else 0):
+            self._follow(number, lambda: None)
+        return dict(sorted(self._marks.items()))
+
+    def _follow(self, number: int, held_up: Callable[[], None]) -> None:
         place = (self._cluster.marks, number)
         with self._locks[number]:
             end = self._client.ends([place], committed=False)[place]
@@ -305,7 +371,6 @@ class Marks:
                 keys = [str(key, "utf-8", "replace") for key in found.keys if key is not None]
                 self._marks.update(zip(keys, form.mark_of(found.values, self._cluster.marks), strict=True))
                 self._next[number] = found.next_position
-        return self._marks.get(source, 0)
 
     def message(self, source: str, mark: int) -> Outgoing:
         """The message that raises a mark. Its time is always 0: a file of a topic ends when times are far apart."""
