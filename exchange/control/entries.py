@@ -43,6 +43,11 @@ def refusal(command: str, codes: Sequence[str], actor: Principal, attempt: int, 
     )
 
 
+def data_digest(data: Mapping[str, Any], actors: Actors) -> str:
+    """The digest of an event's data as its `control` entry has it."""
+    return digest(_pseudonymous(data, actors))
+
+
 def _control(event: Event, department: str | None, actors: Actors) -> Entry:
     data = _pseudonymous(event.data, actors)
     return make(

@@ -77,16 +77,7 @@ class Engines:
     @cached_property
     def log(self) -> RecordLog:
         """The record log, by the scheme of `engines.log`."""
-        scheme, rest = self.settings.engine("log")
-        log: RecordLog
-        if scheme == "sqlite":
-            from exchange.log.sqlite import SqliteRecordLog
-
-            log = SqliteRecordLog(self.settings.path(rest))
-        elif scheme in KAFKA:
-            log = kafka_log(self.settings, scheme, rest)
-        else:
-            raise Invalid("engine_unknown", where="engines.log", url=f"{scheme}:{rest}")
+        log = record_log_of(self.settings)
         self._stack.callback(log.close)
         return log
 
@@ -148,6 +139,18 @@ class Engines:
         index = SubjectIndex(self.settings.path("data/subjects.db"))
         self._stack.callback(index.close)
         return index
+
+
+def record_log_of(settings: Settings) -> RecordLog:
+    """The record log, by the scheme of `engines.log`."""
+    scheme, rest = settings.engine("log")
+    if scheme == "sqlite":
+        from exchange.log.sqlite import SqliteRecordLog
+
+        return SqliteRecordLog(settings.path(rest))
+    if scheme in KAFKA:
+        return kafka_log(settings, scheme, rest)
+    raise Invalid("engine_unknown", where="engines.log", url=f"{scheme}:{rest}")
 
 
 def kafka_log(settings: Settings, scheme: str, url: str) -> RecordLog:
