@@ -1,0 +1,148 @@
+"""A site moved from files to Kafka and PostgreSQL and back: everything is compared, positions first."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import make_url
+
+from exchange.audit.export import export as export_log
+from exchange.audit.verify import verify
+from exchange.errors import Invalid, Unavailable
+from exchange.settings import read_settings
+from exchange.site import VKEY
+from exchange.wiring import archive
+from exchange.wiring.engines import audit_store_of, database_of, record_log_of
+from exchange.wiring.moving_in import NOTE
+from tests import services
+from tests.access.test_paths import amounts, of_members
+from tests.access.town import DATASET, ENVIRONMENT, READ, START_NS, Clock, KeptEngine, copied, opened
+from tests.control.failing import fails
+from tests.log.test_kafka import ENGINES
+from tests.services_postgres import Server
+from tests.wiring.test_kafka import settings as kafka_settings
+from tests.wiring.test_moving import bring, export, stores_of
+
+pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
+DAY = 86_400 * 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where a site may be moved to: settings by name, the dots as `__`."""
+
+    given: dict[str, str]
+    environment: dict[str, str]
+
+
+@pytest.fixture
+def servers(postgres_server: Server, folder: Path) -> Iterator[Servers]:
+    """An empty database and a Kafka prefix of this test's own, for each client of Kafka."""
+    with postgres_server.database() as url:
+        yield of(url, ENGINES[0], folder)
+
+
+def of(url: str, scheme: str, folder: Path) -> Servers:
+    """The settings that name this database and a new prefix."""
+    kafka, prefix = services.kafka(), "m" + uuid.uuid4().hex[:12]
+    address = make_url(url)
+    (folder / "pg.password").write_text(address.password or "", "utf-8")
+    plain = address._replace(password=None).render_as_string(hide_password=False)
+    named = kafka_settings(kafka, scheme, prefix, folder)
+    names = {
+        "EXCHANGE_ENGINES_LOG": "engines__log",
+        "EXCHANGE_KAFKA_SECURITY_PROTOCOL": "kafka__security__protocol",
+        "EXCHANGE_KAFKA_REPLICATION_FACTOR": "kafka__replication__factor",
+        "EXCHANGE_KAFKA_MIN_INSYNC_REPLICAS": "kafka__min__insync__replicas",
+        "EXCHANGE_KAFKA_SASL_PASSWORD": "kafka__sasl__password",
+    }
+    given = {name: named[variable] for variable, name in names.items() if variable in named}
+    given |= {
+        "engines__control": plain,
+        "engines__state": "postgresql:",
+        "engines__audit": "postgresql:",
+        "postgresql__password": f"file:{folder}/pg.password",
+    }
+    return Servers(given, dict(ENVIRONMENT))
+
+
+def positions(root: Path) -> dict[int, list[int]]:
+    """Of each partition of the dataset."""
+    with ExitStack() as stack:
+        log = record_log_of(read_settings(root, {}))
+        stack.callback(log.close)
+        return {part: list(log.read(DATASET, part, 0, 10_000).positions) for part in range(log.topics()[DATASET])}
+
+
+@pytest.mark.parametrize("scheme", ENGINES)
+def test_to_servers_and_back(
+    made_town: Path, folder: Path, engine: KeptEngine, postgres_server: Server, scheme: str
+) -> None:
+    """Byte for byte the same stores at each step; between the steps the site is used, and Kafka's gaps come home."""
+    first = folder / "first"
+    copied(made_town, first)
+    with opened(first, engine) as town:
+        gateway = town.gateway()
+        halves = list(itertools.islice(gateway.read(town.reader, READ, {}, "jsonl"), 1))
+        held = {halves[0].partition: halves[0].next_position}
+    export(first, folder / "1")
+    with postgres_server.database() as url:
+        servers = of(url, scheme, folder)
+        bring(folder / "1", folder / "second", **servers.given)
+        assert positions(folder / "second") == positions(first)
+        export(folder / "second", folder / "2")
+        assert stores_of(folder / "2") == stores_of(folder / "1")
+        with opened(folder / "second", engine, Clock(START_NS + 2 * DAY)) as town:
+            releases = town.read()
+            assert sorted(amounts(*releases)) == of_members(*range(1, 25))
+            rest = town.read(start=held)
+            assert sorted([*amounts(*rest), *amounts(*halves)]) == of_members(*range(1, 25))
+            town.publish(23, 10)  # the first two are not new
+            town.publish(33, 4)
+            assert sorted(amounts(*town.read())) == of_members(*range(1, 37))
+        export(folder / "second", folder / "3")
+        bring(folder / "3", folder / "third")
+        found = positions(folder / "third")
+        assert found == positions(folder / "second")
+        assert any(part != list(range(len(part))) for part in found.values())  # there were gaps
+    export(folder / "third", folder / "4")
+    assert stores_of(folder / "4") == stores_of(folder / "3")
+    with opened(folder / "third", engine, Clock(START_NS + 3 * DAY)) as town:
+        town.publish(35, 4)
+        assert sorted(amounts(*town.read())) == of_members(*range(1, 39))
+        town.publish(39, 2)
+    now = positions(folder / "third")
+    assert all(now[part][: len(found[part])] == found[part] for part in found)
+    audit = folder / "third" / "data" / "audit"
+    notes = [read_checkpoint(folder / name) for name in "1234"]
+    assert not verify(audit, (folder / "third" / VKEY).read_text("utf-8").strip(), notes).findings
+    with postgres_server.database() as url:  # a log with gaps, to Kafka
+        servers = of(url, scheme, folder)
+        export(folder / "third", folder / "5")
+        bring(folder / "5", folder / "fourth", **servers.given)
+        assert positions(folder / "fourth") == now
+        export(folder / "fourth", folder / "6")
+        assert stores_of(folder / "6") == stores_of(folder / "5")
+        with opened(folder / "fourth", engine, Clock(START_NS + 4 * DAY)) as town:
+            town.publish(41, 5)
+            assert sorted(amounts(*town.read())) == of_members(*range(1, 46))
+
+
+def read_checkpoint(file: Path) -> bytes:
+    """The checkpoint of an export."""
+    with file.open("rb") as stream:
+        for member in archive.read_members(stream):
+            data = b"".join(member.portions())
+            if member.name == "audit/checkpoint":
+                return data
+    raise AssertionError(file)
