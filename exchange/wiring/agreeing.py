@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from exchange.audit.log import AuditLog
-from exchange.control.entries import data_digest
+from exchange.control.entries import told
 from exchange.control.store import SqlEventStore
 from exchange.errors import Tampered
 from exchange.log.dead_letters import topic_of
@@ -71,18 +71,15 @@ def check_control(events: SqlEventStore, audit: AuditLog, actors: Actors) -> int
     Raises:
         Tampered: `events_differ`, naming the position; what reading events raises.
     """
-    told = {
-        body["position"]: (body["type"], body["version"], body["time_ns"], body["actor"], body["data_digest"])
-        for _, kind, body in audit.entries(0, audit.size)
-        if kind == "control"
-    }
+    entries = {body["position"]: body for _, kind, body in audit.entries(0, audit.size) if kind == "control"}
     position = 0
     while found := events.read(position, _AT_ONCE):
         for one in found:
-            said = (one.name, one.version, one.time_ns, actors.name(one.actor), data_digest(one.data, actors))
-            if told.pop(one.position, None) != said:
+            said = {**told(one, actors), "time_ns": one.time_ns}
+            body = entries.pop(one.position, {})
+            if {name: body.get(name) for name in said} != said:
                 raise Tampered("events_differ", where=str(one.position))
         position = found[-1].position
-    for missing in told:
+    for missing in entries:
         raise Tampered("events_differ", where=str(missing))
     return position

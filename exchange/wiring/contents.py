@@ -29,7 +29,7 @@ from exchange.log import RecordLog
 from exchange.log.portions import portions
 from exchange.log.server import is_server, place
 from exchange.log.tables import COMMITTED, SEALS
-from exchange.names import canonical
+from exchange.names import canonical, digest_bytes
 
 TABLES: Final[Mapping[str, Table]] = {
     table.name: table for table in (DOCUMENTS, EVENTS, HEAD, SEALS, COMMITTED, SCHEMAS, EPOCHS, OUTBOX, LOCK)
@@ -152,11 +152,13 @@ class TableLoad:
         self._connection = database.connect()
 
     def rows(self, name: str, data: bytes, where: str) -> None:
-        """The rows of one member of a table; `Invalid("export_unreadable")`."""
+        """The rows of one member of a table; `Invalid("export_unreadable")`, `Tampered("document_damaged")`."""
         table = TABLES.get(name)
         if table is None:
             raise Invalid("export_unreadable", where=where, detail="a table that there is not")
         rows = [_row(table, values, where) for values in lines_of(data, where)]
+        if table is DOCUMENTS and (odd := [row for row in rows if digest_bytes(row["body"]) != row["digest"]]):
+            raise Tampered("document_damaged", digest=odd[0]["digest"])
         with translated(self._database):
             if table is HEAD:
                 self._connection.execute(delete(HEAD))  # the migration has made it, at 0

@@ -1,7 +1,7 @@
 """A site moved from files to Kafka and PostgreSQL and back: everything is compared, positions first."""
 
 import itertools
-import os
+import json
 import signal
 import subprocess
 import sys
@@ -11,18 +11,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import make_url
 
-from exchange.audit.export import export as export_log
 from exchange.audit.verify import verify
 from exchange.errors import Invalid, Unavailable
 from exchange.settings import read_settings
 from exchange.site import VKEY
 from exchange.wiring import archive
-from exchange.wiring.engines import audit_store_of, database_of, record_log_of
+from exchange.wiring.engines import record_log_of
 from exchange.wiring.moving_in import NOTE
 from tests import services
 from tests.access.test_paths import amounts, of_members
@@ -39,7 +37,7 @@ DAY = 86_400 * 1_000_000_000
 
 @dataclass(frozen=True)
 class Servers:
-    """Where a site may be moved to: settings by name, the dots as `__`."""
+    """Where a site may be moved to: settings by name."""
 
     given: dict[str, str]
     environment: dict[str, str]
@@ -60,18 +58,18 @@ def of(url: str, scheme: str, folder: Path) -> Servers:
     plain = address._replace(password=None).render_as_string(hide_password=False)
     named = kafka_settings(kafka, scheme, prefix, folder)
     names = {
-        "EXCHANGE_ENGINES_LOG": "engines__log",
-        "EXCHANGE_KAFKA_SECURITY_PROTOCOL": "kafka__security__protocol",
-        "EXCHANGE_KAFKA_REPLICATION_FACTOR": "kafka__replication__factor",
-        "EXCHANGE_KAFKA_MIN_INSYNC_REPLICAS": "kafka__min__insync__replicas",
-        "EXCHANGE_KAFKA_SASL_PASSWORD": "kafka__sasl__password",
+        "EXCHANGE_ENGINES_LOG": "engines.log",
+        "EXCHANGE_KAFKA_SECURITY_PROTOCOL": "kafka.security.protocol",
+        "EXCHANGE_KAFKA_REPLICATION_FACTOR": "kafka.replication.factor",
+        "EXCHANGE_KAFKA_MIN_INSYNC_REPLICAS": "kafka.min.insync.replicas",
+        "EXCHANGE_KAFKA_SASL_PASSWORD": "kafka.sasl.password",
     }
     given = {name: named[variable] for variable, name in names.items() if variable in named}
     given |= {
-        "engines__control": plain,
-        "engines__state": "postgresql:",
-        "engines__audit": "postgresql:",
-        "postgresql__password": f"file:{folder}/pg.password",
+        "engines.control": plain,
+        "engines.state": "postgresql:",
+        "engines.audit": "postgresql:",
+        "postgresql.password": f"file:{folder}/pg.password",
     }
     return Servers(given, dict(ENVIRONMENT))
 
@@ -94,11 +92,11 @@ def test_to_servers_and_back(
     with opened(first, engine) as town:
         gateway = town.gateway()
         halves = list(itertools.islice(gateway.read(town.reader, READ, {}, "jsonl"), 1))
-        held = {halves[0].partition: halves[0].next_position}
+        held = {halves[0].partition or 0: halves[0].next_position or 0}
     export(first, folder / "1")
     with postgres_server.database() as url:
         servers = of(url, scheme, folder)
-        bring(folder / "1", folder / "second", **servers.given)
+        bring(folder / "1", folder / "second", servers.given)
         assert positions(folder / "second") == positions(first)
         export(folder / "second", folder / "2")
         assert stores_of(folder / "2") == stores_of(folder / "1")
@@ -129,7 +127,7 @@ def test_to_servers_and_back(
     with postgres_server.database() as url:  # a log with gaps, to Kafka
         servers = of(url, scheme, folder)
         export(folder / "third", folder / "5")
-        bring(folder / "5", folder / "fourth", **servers.given)
+        bring(folder / "5", folder / "fourth", servers.given)
         assert positions(folder / "fourth") == now
         export(folder / "fourth", folder / "6")
         assert stores_of(folder / "6") == stores_of(folder / "5")
@@ -146,3 +144,79 @@ def read_checkpoint(file: Path) -> bytes:
             if member.name == "audit/checkpoint":
                 return data
     raise AssertionError(file)
+
+
+_CHILD = """
+import json, os, sys, time
+from pathlib import Path
+from exchange.wiring.moving_in import bring_in
+file, root, given = sys.argv[1:]
+print("begun", flush=True)
+bring_in(Path(file), Path(root), given=json.loads(given), keys=None, now_ns=time.time_ns, random_bytes=os.urandom,
+         progress=lambda _: None)
+"""
+
+
+@pytest.mark.timeout(280)
+def test_a_killed_import_goes_on(made_town: Path, folder: Path, engine: KeptEngine, postgres_server: Server) -> None:
+    """SIGKILL at many moments, the same command again each time: at the end the same stores, and publishing goes on."""
+    with opened(copied(made_town, folder / "site"), engine) as town:
+        for first in range(25, 425, 40):
+            town.publish(first, 40)
+    export(folder / "site", folder / "file")
+    with postgres_server.database() as url:
+        servers = of(url, ENGINES[1], folder)
+        command = [sys.executable, "-c", _CHILD, str(folder / "file"), str(folder / "new"), json.dumps(servers.given)]
+        killed = 0
+        for tenths in (9, 12, 14, 16, 18, 20, 22, 25, 30):
+            child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            time.sleep(tenths / 10)
+            child.send_signal(signal.SIGKILL)
+            _, said = child.communicate(timeout=60)
+            if child.returncode == 0:
+                break
+            assert child.returncode == -signal.SIGKILL, said
+            killed += 1
+            assert not (folder / "new").exists()
+        assert killed
+        if not (folder / "new").exists():
+            bring(folder / "file", folder / "new", servers.given)
+        assert not (folder / "new" / NOTE).exists()
+        export(folder / "new", folder / "again")
+        assert stores_of(folder / "again") == stores_of(folder / "file")
+        with opened(folder / "new", engine, Clock(START_NS + 2 * DAY)) as town:
+            town.publish(420, 10)
+            assert len(amounts(*town.read())) == len(of_members(*range(1, 430)))
+
+
+def test_servers_that_hold_something_are_refused(
+    made_town: Path, folder: Path, engine: KeptEngine, postgres_server: Server
+) -> None:
+    """A prefix with topics, a database with a site; nothing is changed there, and the site on them is as it was."""
+    export(copied(made_town, folder / "site"), folder / "file")
+    with postgres_server.database() as url, postgres_server.database() as other:
+        servers, elsewhere = of(url, ENGINES[0], folder), of(other, ENGINES[0], folder)
+        bring(folder / "file", folder / "first", servers.given)
+        export(folder / "first", folder / "before")
+        for taken in ("engines.log", "engines.control"):
+            with fails(Invalid, "import_not_empty"):
+                bring(folder / "file", folder / "new", {**elsewhere.given, taken: servers.given[taken]})
+            assert not (folder / ".new.importing").exists()
+        export(folder / "first", folder / "after")
+        assert stores_of(folder / "after") == stores_of(folder / "before")
+
+
+def test_a_gateway_elsewhere_stops_an_export(
+    made_town: Path, folder: Path, engine: KeptEngine, postgres_server: Server
+) -> None:
+    """Another folder whose settings name the same servers, and which has the log's sequencer."""
+    export(copied(made_town, folder / "site"), folder / "file")
+    with postgres_server.database() as url:
+        servers = of(url, ENGINES[0], folder)
+        bring(folder / "file", folder / "first", servers.given)
+        copied(folder / "first", folder / "second")
+        with (
+            opened(folder / "first", engine, Clock(START_NS + 2 * DAY)),
+            fails(Unavailable, "export_in_use"),
+        ):
+            export(folder / "second", folder / "again")
