@@ -15,11 +15,13 @@ from unittest import mock
 import pytest
 
 from exchange.audit.embedded import EmbeddedAuditStore
+from exchange.cli.main import main
 from exchange.errors import ExchangeError, Invalid, Tampered, Unavailable
 from exchange.names import canonical
 from exchange.settings import read_settings
 from exchange.wiring import archive, contents, moving_in, moving_out
 from exchange.wiring.archive import HEADER
+from exchange.wiring.backup import take
 from exchange.wiring.moving_in import BroughtIn, bring_in
 from exchange.wiring.moving_out import TakenOut, take_out, trailer
 from tests.access.oracle import judge
@@ -324,3 +326,32 @@ def test_settings_are_kept_but_for_the_engines(exported: Path, folder: Path) -> 
     ):
         with fails(Invalid, code):
             bring(exported, folder / "newer", given)
+
+
+@pytest.mark.parametrize("name", ["control", "log", "state", "audit"])
+def test_a_backup_of_servers_says_what_to_do(made_town: Path, folder: Path, name: str) -> None:
+    """One file of this folder cannot hold what others write to at the same time."""
+    url = "kafka://127.0.0.1:9092" if name == "log" else "postgresql://exchange@db.example/exchange"
+    environment = {f"EXCHANGE_ENGINES_{name.upper()}": url}
+    with (folder / "backup").open("wb") as out, fails(Invalid, "backup_servers", f"engines.{name}"):
+        take(made_town, out, folder, environment, START_NS, keys=True, compress=False, progress=lambda _: None)
+
+
+def test_the_commands(made_town: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`exchange export` and `import` say what they did, where the keys are, and that the old site must rest."""
+    site, file, new = copied(made_town, folder / "site"), folder / "file", folder / "new"
+    now_ns = Clock(START_NS + 10 * DAY)
+    assert main(["export", str(file), "--site", str(site), "--json", "--lang", "en"], now_ns) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["records"] == 24
+    assert "KEYS" in told.err
+    assert file.stat().st_mode & 0o777 == 0o600
+    command = ["import", str(file), str(new), "--set", "engines.log=sqlite:data/log.db", "--json", "--lang", "en"]
+    assert main(command, now_ns) == 0
+    again = capsys.readouterr()
+    assert json.loads(again.out)["root"] == json.loads(told.out)["root"]
+    assert "never open the site that it came from again" in again.err
+    assert main(command, now_ns) == 2
+    assert main(["import", str(folder / "none"), str(folder / "newer"), "--json"], now_ns) == 2
+    capsys.readouterr()
+    nothing_made(folder, "file", "new", "site")

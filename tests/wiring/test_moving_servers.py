@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import pytest
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from sqlalchemy import make_url
 
 from exchange.audit.verify import verify
@@ -20,13 +22,15 @@ from exchange.errors import Invalid, Unavailable
 from exchange.settings import read_settings
 from exchange.site import VKEY
 from exchange.wiring import archive
+from exchange.wiring.backup import take
 from exchange.wiring.engines import record_log_of
+from exchange.wiring.examining_stores import examine_site
 from exchange.wiring.moving_in import NOTE
 from tests import services
 from tests.access.test_paths import amounts, of_members
 from tests.access.town import DATASET, ENVIRONMENT, READ, START_NS, Clock, KeptEngine, copied, opened
 from tests.control.failing import fails
-from tests.log.test_kafka import ENGINES
+from tests.log.test_kafka import ENGINES, client
 from tests.services_postgres import Server
 from tests.wiring.test_kafka import settings as kafka_settings
 from tests.wiring.test_moving import bring, export, stores_of
@@ -189,9 +193,7 @@ def test_a_killed_import_goes_on(made_town: Path, folder: Path, engine: KeptEngi
             assert len(amounts(*town.read())) == len(of_members(*range(1, 430)))
 
 
-def test_servers_that_hold_something_are_refused(
-    made_town: Path, folder: Path, engine: KeptEngine, postgres_server: Server
-) -> None:
+def test_servers_that_hold_something_are_refused(made_town: Path, folder: Path, postgres_server: Server) -> None:
     """A prefix with topics, a database with a site; nothing is changed there, and the site on them is as it was."""
     export(copied(made_town, folder / "site"), folder / "file")
     with postgres_server.database() as url, postgres_server.database() as other:
@@ -220,3 +222,55 @@ def test_a_gateway_elsewhere_stops_an_export(
             fails(Unavailable, "export_in_use"),
         ):
             export(folder / "second", folder / "again")
+
+
+def found(root: Path) -> dict[str, list[str]]:
+    """The doctor's findings that are about the stores: the state, or the code of what is wrong."""
+    said: dict[str, list[str]] = {}
+    with mock.patch("exchange.policy.regorus.RegorusEngine.test", return_value={"test_it": True}):
+        for one in examine_site(root, {}, Clock(START_NS + 2 * DAY), lambda: True):
+            if one.check in STORES:
+                said.setdefault(one.check, []).append(one.error.code if one.error else one.state)
+    return said
+
+
+STORES = {"engines.control", "engines.log", "engines.state", "commit_marks", "audit_log", "seal_key", "policies"}
+ALTERED = "retention.ms"
+
+
+@pytest.mark.parametrize("scheme", ENGINES)
+def test_the_doctor_looks_at_the_servers(made_town: Path, folder: Path, postgres_server: Server, scheme: str) -> None:
+    """All well; then a topic that would lose records, records that are gone, another revision, servers that are not
+    there: each told, and the others looked at all the same. A backup says what to do instead.
+    """
+    export(copied(made_town, folder / "site"), folder / "file")
+    with postgres_server.database() as url:
+        servers = of(url, scheme, folder)
+        root = folder / "new"
+        bring(folder / "file", root, servers.given)
+        well = found(root)
+        assert well.keys() == STORES
+        assert {state for states in well.values() for state in states} <= {"ok", "unused"}
+        with (folder / "backup").open("wb") as out, fails(Invalid, "backup_servers", "engines.control"):
+            take(root, out, folder, {}, START_NS, keys=True, compress=False, progress=lambda _: None)
+        admin = AdminClient(client(services.kafka()))
+        topic = f"{servers.given['engines.log'].rpartition('/')[2]}.log.{DATASET}"
+        entry = ConfigEntry(ALTERED, "1000", incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+        for done in admin.incremental_alter_configs([resource]).values():
+            done.result(30)
+        until = time.monotonic() + 20
+        while "kafka_topic_settings" not in found(root)["engines.log"] and time.monotonic() < until:
+            time.sleep(0.2)  # another broker hears of it later
+        assert found(root) == {**well, "engines.log": ["kafka_topic_settings"]}
+        database = str(make_url(url).database)
+        postgres_server.execute("UPDATE alembic_version SET version_num = '0003_publish'", database=database)
+        assert found(root)["engines.control"] == ["control_database_revision"]
+        postgres_server.execute("UPDATE alembic_version SET version_num = '0004_audit_rows'", database=database)
+        for gone in admin.delete_topics([topic]).values():
+            gone.result(30)
+        until = time.monotonic() + 20
+        while found(root)["commit_marks"] == ["ok"] and time.monotonic() < until:
+            time.sleep(0.2)
+        assert found(root)["commit_marks"] == ["log_behind_commits"]
+    assert found(root)["engines.control"] == ["control_database_unavailable"]
