@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Engine, LargeBinary, Table, delete, func, insert, select, text
+from sqlalchemy import Engine, LargeBinary, String, Table, delete, func, insert, select, text
 
 from exchange.audit.export import tiles_of
 from exchange.audit.store import AuditStore, Head
@@ -101,7 +101,11 @@ def members(stores: Stores) -> Iterator[tuple[str, bytes]]:
 
 
 def _rows(database: Engine, table: Table) -> Iterator[bytes]:
-    query = select(table).order_by(*table.primary_key.columns)
+    # By the bytes of texts: a server sorts by the rules of some language, if nobody tells it otherwise.
+    order = [
+        one.collate("C") if is_server(database) and isinstance(one.type, String) else one for one in table.primary_key
+    ]
+    query = select(table).order_by(*order)
     kept = [isinstance(column.type, LargeBinary) for column in table.columns]
     with translated(database), database.connect() as connection:
         found = connection.execution_options(stream_results=True, yield_per=_ROWS).execute(query)

@@ -9,8 +9,9 @@
     6 open     as after a crash: there is nothing to recover, and the log's root at the old size is the old one
     7 name     the folder gets its own
 
-Killed before 7, the same command goes on: what is a file begins anew, what is in Kafka goes on at each partition's end,
-tables are all in or none is. The note of step 2 is how it knows that what it finds on the servers is its own.
+Killed before 7, the same command goes on: what is a file of the folder begins anew, what is in Kafka goes on at each
+partition's end, tables are all in or none is. The note of step 2 is how it knows that what it finds on the servers is
+its own.
 """
 
 import hashlib
@@ -42,7 +43,7 @@ from exchange.settings import FILE, Settings, new_settings, read_settings, write
 from exchange.signing.keys import SigningKey
 from exchange.site import VKEY, check_room, owned
 from exchange.wiring.agreeing import check_commits, check_control
-from exchange.wiring.archive import HEADER, Member, read_members
+from exchange.wiring.archive import HEADER, Member, is_plain, read_members
 from exchange.wiring.contents import CHECKPOINT, TOPICS, Stores, TableLoad, is_empty, lines_of, members
 from exchange.wiring.engines import Engines, audit_store_of, database_of, record_log_of
 from exchange.wiring.moving_out import SITE, header_of, trailer
@@ -118,7 +119,7 @@ def bring_in(
     if target.exists():
         target.rmdir()
     work.rename(target)  # 7
-    (target / NOTE).unlink()
+    (target / NOTE).unlink(missing_ok=True)
     absent = header["left_out"]
     left_out = tuple(str(one) for one in absent) if isinstance(absent, list) else ()
     return BroughtIn(target, at.origin, at.size, at.root.hex(), records, left_out)
@@ -144,10 +145,12 @@ def check_file(file: Path, progress: Callable[[int], None]) -> tuple[Mapping[str
 
 
 def _first(stream: BinaryIO) -> Member:
-    for member in read_members(stream):
-        if member.name == HEADER:
-            return member
-        break
+    try:
+        first = next(read_members(stream), None)
+    except Invalid as error:
+        raise Invalid("export_unreadable", where=error.where, detail=error.facts.get("detail", error.code)) from None
+    if first is not None and first.name == HEADER:
+        return first
     raise Invalid("export_unreadable", where=HEADER, detail="no header of an export")
 
 
@@ -270,8 +273,9 @@ class _Moving:
         upgrade(database)
         site = _Site(settings, Stores(database, log, audit))
         self._check_empty(site)
-        self._begun.remember()
-        # A crash from here on: the same command goes on with what is in the engines.
+        if _elsewhere(settings):
+            self._begun.remember()
+        # A crash from here on: the same command goes on with what is in engines elsewhere, and begins anew here.
         scheme, rest = settings.engine("audit")
         if scheme == "file":
             DiskFiles(settings.path(rest)).make_folder(STAGING)
@@ -393,6 +397,12 @@ class _Moving:
                 raise Tampered("backup_unsound", where="audit", findings="root_differs")
             check_control(SqlEventStore(site.stores.database), audit, engines.actors)
             return check_commits(engines.publish_parts)
+
+
+def _elsewhere(settings: Settings) -> bool:
+    """Whether any of the stores does not lie in the site's folder."""
+    engines = [settings.engine(name.removeprefix("engines.")) for name in _ENGINES]
+    return any(scheme not in {"sqlite", "file"} or not is_plain(Path(rest).as_posix()) for scheme, rest in engines)
 
 
 def _ends(data: bytes) -> dict[str, list[int]]:

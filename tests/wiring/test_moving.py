@@ -153,7 +153,7 @@ def test_other_forms_are_refused(exported: Path, folder: Path) -> None:
         with fails(Invalid, code, HEADER):
             bring(rewritten(exported, file, headed(**changes)), folder / "new")
     file.write_bytes(b"id,name\n")
-    with fails(Invalid, "backup_unreadable"):
+    with fails(Invalid, "export_unreadable"):
         bring(file, folder / "new")
     with tarfile.open(file, "w") as tar:
         tar.add(exported, "site.export")
@@ -227,7 +227,7 @@ def test_an_altered_export_makes_no_site(exported: Path, folder: Path, what: str
     with pytest.raises(ExchangeError) as caught:
         bring(folder / "file", folder / "new")
     assert code in f"{caught.value.code} {caught.value.facts}"
-    assert not (folder / "new").exists()
+    nothing_made(folder, "file")
 
 
 def test_an_import_goes_into_empty_engines_only(exported: Path, made_town: Path, folder: Path) -> None:

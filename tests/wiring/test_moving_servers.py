@@ -15,14 +15,17 @@ from unittest import mock
 
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
-from sqlalchemy import make_url
+from sqlalchemy import insert, make_url
 
+from exchange.audit.tables import EPOCHS
 from exchange.audit.verify import verify
+from exchange.control.database import open_engine, upgrade
 from exchange.errors import Invalid, Unavailable
 from exchange.settings import read_settings
 from exchange.site import VKEY
 from exchange.wiring import archive
 from exchange.wiring.backup import take
+from exchange.wiring.contents import _rows, lines_of
 from exchange.wiring.engines import record_log_of
 from exchange.wiring.examining_stores import examine_site
 from exchange.wiring.moving_in import NOTE
@@ -274,3 +277,20 @@ def test_the_doctor_looks_at_the_servers(made_town: Path, folder: Path, postgres
             time.sleep(0.2)
         assert found(root)["commit_marks"] == ["log_behind_commits"]
     assert found(root)["engines.control"] == ["control_database_unavailable"]
+
+
+def test_rows_are_in_the_order_of_their_bytes_on_every_server(postgres_server: Server) -> None:
+    """Whatever language the database sorts by: else the same site would give other members."""
+    name = f"ex_t_{int(time.time())}_{uuid.uuid4().hex[:8]}"
+    postgres_server.execute(f"CREATE DATABASE {name} TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'")
+    database = open_engine(postgres_server.of(name))
+    try:
+        upgrade(database)
+        names = ["case/b", "Case/a", "_", "case-a", "户籍", "a", "B"]
+        with database.begin() as connection:
+            connection.execute(insert(EPOCHS), [{"name": one, "value": 1} for one in names])
+        found = [row[0] for part in _rows(database, EPOCHS) for row in lines_of(part, "")]
+        assert found == sorted(names, key=str.encode)
+    finally:
+        database.dispose()
+        postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
