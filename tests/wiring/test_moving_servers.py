@@ -17,9 +17,12 @@ import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from sqlalchemy import insert, make_url
 
+from exchange.audit.subjects import Sighting
 from exchange.audit.tables import EPOCHS
 from exchange.audit.verify import verify
+from exchange.control import commands as c
 from exchange.control.database import open_engine, upgrade
+from exchange.control.tokens import new_token
 from exchange.errors import Invalid, Unavailable
 from exchange.settings import read_settings
 from exchange.site import VKEY
@@ -31,7 +34,20 @@ from exchange.wiring.examining_stores import examine_site
 from exchange.wiring.moving_in import NOTE
 from tests import services
 from tests.access.test_paths import amounts, of_members
-from tests.access.town import DATASET, ENVIRONMENT, READ, START_NS, Clock, KeptEngine, copied, opened
+from tests.access.town import (
+    AUTHORITY,
+    DATASET,
+    ENVIRONMENT,
+    MEMBERS,
+    READ,
+    READER,
+    START_NS,
+    Clock,
+    KeptEngine,
+    Town,
+    copied,
+    opened,
+)
 from tests.control.failing import fails
 from tests.log.test_kafka import ENGINES, client
 from tests.services_postgres import Server
@@ -100,6 +116,9 @@ def test_to_servers_and_back(
         gateway = town.gateway()
         halves = list(itertools.islice(gateway.read(town.reader, READ, {}, "jsonl"), 1))
         held = {halves[0].partition or 0: halves[0].next_position or 0}
+        token, name, digest = new_token(town.random.randbytes)
+        town.do(AUTHORITY, c.IssueToken(READER, name, digest, town.clock.ns + 9 * DAY))
+        seen = seen_by(town)
     export(first, folder / "1")
     with postgres_server.database() as url:
         servers = of(url, scheme, folder)
@@ -108,6 +127,8 @@ def test_to_servers_and_back(
         export(folder / "second", folder / "2")
         assert stores_of(folder / "2") == stores_of(folder / "1")
         with opened(folder / "second", engine, Clock(START_NS + 2 * DAY)) as town:
+            assert seen_by(town) == seen
+            assert town.exchange.control.model().principal_for(token, town.clock.ns).id == READER
             releases = town.read()
             assert sorted(amounts(*releases)) == of_members(*range(1, 25))
             rest = town.read(start=held)
@@ -115,6 +136,7 @@ def test_to_servers_and_back(
             town.publish(23, 10)  # the first two are not new
             town.publish(33, 4)
             assert sorted(amounts(*town.read())) == of_members(*range(1, 37))
+            seen = seen_by(town)
         export(folder / "second", folder / "3")
         bring(folder / "3", folder / "third")
         found = positions(folder / "third")
@@ -123,6 +145,8 @@ def test_to_servers_and_back(
     export(folder / "third", folder / "4")
     assert stores_of(folder / "4") == stores_of(folder / "3")
     with opened(folder / "third", engine, Clock(START_NS + 3 * DAY)) as town:
+        assert seen_by(town) == seen
+        assert town.exchange.control.model().principal_for(token, town.clock.ns).id == READER
         town.publish(35, 4)
         assert sorted(amounts(*town.read())) == of_members(*range(1, 39))
         town.publish(39, 2)
@@ -141,6 +165,16 @@ def test_to_servers_and_back(
         with opened(folder / "fourth", engine, Clock(START_NS + 4 * DAY)) as town:
             town.publish(41, 5)
             assert sorted(amounts(*town.read())) == of_members(*range(1, 46))
+
+
+def seen_by(town: Town) -> dict[str, list[Sighting]]:
+    """Who saw each of the members, by the index that is made again from both logs."""
+    exchange = town.exchange
+    exchange.audit.settle()
+    exchange.subjects.follow(exchange.log.topics(), exchange._read_tags, exchange.audit)
+    found = {one: list(exchange.subjects.who_saw(exchange.tagger.tag("person", one))) for one in MEMBERS}
+    assert any(found.values())
+    return found
 
 
 def read_checkpoint(file: Path) -> bytes:
