@@ -27,7 +27,7 @@ def export(store: AuditStore, folder: Path, vkey: str, done: Callable[[int], Non
     checkpoint = open_checkpoint(note, vkey)
     files = DiskFiles(folder)
     files.make_folder(STAGING)
-    for path, data, entries in _tiles(store, files, checkpoint.size):
+    for path, data, entries in tiles_of(store, checkpoint.size, lambda path: files.read(path) is None):
         put(files, [(path, data)])
         done(entries)
     # A crash here: the folder's checkpoint is the old one and still fits; its tiles are all there.
@@ -35,15 +35,14 @@ def export(store: AuditStore, folder: Path, vkey: str, done: Callable[[int], Non
     return checkpoint
 
 
-def _tiles(store: AuditStore, files: DiskFiles, size: int) -> Iterator[tuple[str, bytes, int]]:
-    """Path and bytes of every tile of the tree of this size that is not there yet, and the entries up to it."""
+def tiles_of(
+    store: AuditStore, size: int, wanted: Callable[[str], bool] = lambda _: True
+) -> Iterator[tuple[str, bytes, int]]:
+    """Path and bytes of every tile of the tree of this size that is wanted, and the entries up to it."""
     for level in (None, *range(8)):
         for n in range(-(-(size >> 8 * (level or 0)) // tiles.WIDTH)):
             width = tiles.width_at(level, n, size)
             path = tiles.path(level, n, width)
-            if files.read(path) is None:
-                yield (
-                    path,
-                    read_first(store, Place(level, n, width), size),
-                    min(size, (n + 1) * tiles.WIDTH) if level is None else size,
-                )
+            if wanted(path):
+                known = min(size, (n + 1) * tiles.WIDTH) if level is None else size
+                yield path, read_first(store, Place(level, n, width), size), known

@@ -43,7 +43,7 @@ def _init(terminal: Terminal, parsed: argparse.Namespace) -> None:
             principal=principal,
             now_ns=terminal.now_ns,
             random_bytes=secrets.token_bytes,
-            given=_given(parsed.set or []),
+            given=given(parsed.set or []),
         )
         if stream is not None:
             stream.write(made.token + "\n")
@@ -56,9 +56,9 @@ def _init(terminal: Terminal, parsed: argparse.Namespace) -> None:
 
 def _init_sample(terminal: Terminal, parsed: argparse.Namespace) -> None:
     """A sample is what it is: none of the options that describe a real site goes with it."""
-    given = [name for name in _OF_A_REAL_SITE if getattr(parsed, name) is not None]
-    if given:
-        raise Invalid("command_line", where="--sample", detail=", ".join(f"--{one.replace('_', '-')}" for one in given))
+    odd = [name for name in _OF_A_REAL_SITE if getattr(parsed, name) is not None]
+    if odd:
+        raise Invalid("command_line", where="--sample", detail=", ".join(f"--{one.replace('_', '-')}" for one in odd))
     from exchange.cli.sample import make_sample
 
     made = make_sample(parsed.dir, terminal)
@@ -72,7 +72,7 @@ def _init_sample(terminal: Terminal, parsed: argparse.Namespace) -> None:
 _OF_A_REAL_SITE: Final = ("name", "origin", "department", "principal", "token_out", "set")
 
 
-def _given(pairs: Sequence[str]) -> dict[str, str]:
+def given(pairs: Sequence[str]) -> dict[str, str]:
     """The settings of `--set NAME=VALUE`."""
     split = [pair.partition("=") for pair in pairs]
     wrong = [pair for pair, (_, sign, _) in zip(pairs, split, strict=True) if not sign]

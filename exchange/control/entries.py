@@ -43,20 +43,26 @@ def refusal(command: str, codes: Sequence[str], actor: Principal, attempt: int, 
     )
 
 
+def told(event: Event, actors: Actors) -> dict[str, Any]:
+    """What the `control` entry of an event tells of it, but for the data themselves."""
+    return {
+        "type": event.name,
+        "aggregate": _aggregate(event.aggregate, actors),
+        "version": event.version,
+        "position": event.position,
+        "actor": actors.name(event.actor),
+        "data_digest": digest(_pseudonymous(event.data, actors)),
+    }
+
+
 def _control(event: Event, department: str | None, actors: Actors) -> Entry:
-    data = _pseudonymous(event.data, actors)
     return make(
         "control",
         entry_id("control", event.aggregate, event.version),
         event.time_ns,
-        type=event.name,
-        aggregate=_aggregate(event.aggregate, actors),
-        version=event.version,
-        position=event.position,
-        actor=actors.name(event.actor),
+        **told(event, actors),
         department=department,
-        data=embedded(data),
-        data_digest=digest(data),
+        data=embedded(_pseudonymous(event.data, actors)),
         raises=dict(actors.epochs(raises(event))),
     )
 

@@ -17,7 +17,7 @@ class RecordLog(Protocol):
       nothing, and a record that was refused for good may still raise the mark.
     - Positions in a partition rise in the order of the appends, not always by one. A position is never used twice.
     - `read` gives only what an `append` that returned, or whose process died after its commit, has stored, from a
-      position on, in order, without leaving anything out.
+      position on, in order, without leaving anything out; an empty answer means that no record stands there yet.
     - A store that is broken or cut off gives `Tampered`, one that is down `Unavailable`; never a shorter answer.
     """
 
@@ -33,6 +33,10 @@ class RecordLog(Protocol):
         """The highest sequence taken from this source; 0 when none was."""
         ...
 
+    def marks(self) -> Mapping[str, int]:
+        """Every source's mark, by source; those of which nothing was taken may be missing."""
+        ...
+
     def append(self, source: str, mark: int, batches: Sequence[Batch]) -> Sequence[Sequence[int]]:
         """Stores the batches and raises the source's mark to `mark` (≥ every sequence); positions per batch."""
         ...
@@ -43,6 +47,19 @@ class RecordLog(Protocol):
 
     def headers(self, topic: str, partition: int, position: int) -> Mapping[str, str]:
         """The record's headers: `id` (source/sequence), `time` (RFC 3339, UTC), `seal`."""
+        ...
+
+    def place(self, topic: str, partition: int, placed: Sequence[tuple[int, Batch]], end: int) -> None:
+        """Stores batches whose first records have exactly these positions, rising, none before the partition's end;
+        afterwards its end is `end`. The positions between them hold no record, for ever. No mark rises.
+
+        For a log that is being filled from another one, before anybody uses it. What a failure has stored of it
+        already `end` tells: go on from there.
+
+        Raises:
+            Invalid: `batch_malformed`, `topic_unknown`, `position_unknown`: a position before the partition's end.
+            Unavailable: `log_unavailable`: also when somebody else writes to the partition.
+        """
         ...
 
     def end(self, topic: str, partition: int) -> int:

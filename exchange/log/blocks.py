@@ -10,6 +10,9 @@
 | bodies | the values, one after the other |
 | digest | SHA-256 over topic, partition and all of these |
 
+Positions that hold no record (of a log that was moved here from Kafka, where transactions take positions of their own)
+are a row too, so that a lost block is never taken for them: `count` of them, all columns empty, the seal `-`.
+
 A block costs one row instead of 1,000, and its digest finds what SQLite does not: pages whose bytes changed.
 """
 
@@ -32,6 +35,7 @@ MOST_RECORDS: Final = 1_000
 MOST_PARTITIONS: Final = 1_000
 _ROOMY: Final = 1 << 20  # bytes after which a block is cut, so that reading one record stays cheap
 _GREATEST: Final = (1 << 63) - 1
+_GAP: Final = "-"  # the seal of no records: a seal's id is hexadecimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,11 @@ class Block:
     tags: bytes
     ends: Sequence[int]
     bodies: bytes
+
+    @property
+    def is_gap(self) -> bool:
+        """Whether its positions hold no record."""
+        return self.seal == _GAP
 
     def tags_of(self, start: int, stop: int) -> list[bytes]:
         """The tags of the records `start` to `stop` (exclusive) of this block."""
@@ -124,6 +133,12 @@ def rows(batch: Batch, first: int) -> Iterator[tuple[Any, ...]]:
             b"".join(values),
         )
         yield (*row, _digest(batch.topic, batch.partition, row))
+
+
+def gap(topic: str, partition: int, first: int, count: int) -> tuple[Any, ...]:
+    """The row of positions that hold no record."""
+    row = (first, count, "", _GAP, 0, 0, b"", b"", b"", b"")
+    return (*row, _digest(topic, partition, row))
 
 
 def opened(topic: str, partition: int, row: Sequence[Any]) -> Block | None:

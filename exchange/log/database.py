@@ -47,6 +47,11 @@ class Kind:
     damaged: Callable[[str, str], ExchangeError]  # (file, detail)
     unavailable: Callable[[str, str], ExchangeError]  # (file, detail)
     other_format: Callable[[str, int], ExchangeError]  # (file, the number found)
+    also: frozenset[int] = frozenset()  # further format numbers that are read
+
+    def reads(self, found: int) -> bool:
+        """Whether a file with this format number can be opened."""
+        return found == self.format_number or found in self.also
 
 
 def shortened(path: Path) -> bool:
@@ -110,7 +115,7 @@ def examine(path: Path, kind: Kind, goes_on: Callable[[], bool]) -> bool:
             (found,) = connection.execute("PRAGMA user_version").fetchone()
             if application_id != kind.application_id:
                 raise kind.damaged(str(path), "a database of something else")
-            if found != kind.format_number:
+            if not kind.reads(found):
                 raise kind.other_format(str(path), found)
             return pages_whole(connection, goes_on)
     except sqlite3.Error as error:
@@ -229,7 +234,7 @@ class Database:
         (found,) = self._writer.execute("PRAGMA user_version").fetchone()
         if application_id != self._kind.application_id:
             raise self.damaged("a database of something else")
-        if found != self._kind.format_number:
+        if not self._kind.reads(found):
             raise self._kind.other_format(self.path, found)
 
     def _identity(self) -> tuple[int, int]:

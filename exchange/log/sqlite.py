@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -32,10 +33,12 @@ _BLOCKS: Final = (
     f"SELECT {_BLOCK} FROM block WHERE part = ?1 AND first < ?3 AND first >="  # noqa: S608 - constants
     " (SELECT max(first) FROM block WHERE part = ?1 AND first <= ?2) ORDER BY first"
 )
+_WITH_GAPS: Final = 2  # the number of a file with positions that hold no record: programs before this do not read it
 KIND: Final = Kind(
     application_id=0x45584C47,  # "EXLG"
     format_number=1,
     tables=_TABLES,
+    also=frozenset({_WITH_GAPS}),
     damaged=lambda file, detail: Tampered("log_damaged", where=file, detail=detail),
     unavailable=lambda file, detail: Unavailable("log_unavailable", where=file, detail=detail),
     other_format=lambda file, found: Invalid("log_format", where=file, found=found, needed=1),
@@ -85,6 +88,12 @@ class SqliteRecordLog:
         with self._database.reading() as connection:
             return self._mark(connection, source)
 
+    def marks(self) -> Mapping[str, int]:
+        """See `RecordLog.marks`."""
+        with self._database.reading() as connection:
+            sources = [source for (source,) in connection.execute("SELECT source FROM mark ORDER BY source")]
+            return {source: self._mark(connection, source) for source in sources}
+
     def append(self, source: str, mark: int, batches: Sequence[Batch]) -> Sequence[Sequence[int]]:
         """See `RecordLog.append`; also `Invalid("batch_malformed")` and `Invalid("topic_unknown")`."""
         blocks.check_append(source, mark, batches)
@@ -105,24 +114,50 @@ class SqliteRecordLog:
         schema_ids: list[int] = []
         tags: list[bytes] = []
         values: list[bytes] = []
+        spans: list[range] = []
         at, size = position, 0
         with self._database.reading() as connection:
             part, end = self._part(connection, topic, partition)
-            stop = min(end, position + limit)
-            for block in self._blocks(connection, topic, partition, part, at, stop):
-                start, last = at - block.first, min(stop - block.first, block.count)
-                size += block.ends[last] - block.ends[start]
-                if values and size > self._largest_read:
-                    break
-                schema_ids += [block.schema_id] * (last - start)
-                tags += block.tags_of(start, last)
-                values += block.values_of(start, last)
-                at = block.first + last
-        return Stored(topic, partition, range(position, at), schema_ids, tags, values, at)
+            while at < end and not values:  # once, unless all that was asked for holds no record
+                stop = min(end, at + limit)
+                for block in self._blocks(connection, topic, partition, part, at, stop):
+                    start, last = at - block.first, min(stop - block.first, block.count)
+                    if not block.is_gap:
+                        size += block.ends[last] - block.ends[start]
+                        if values and size > self._largest_read:
+                            break
+                        schema_ids += [block.schema_id] * (last - start)
+                        tags += block.tags_of(start, last)
+                        values += block.values_of(start, last)
+                        spans.append(range(at, block.first + last))
+                    at = block.first + last
+        return Stored(topic, partition, _joined(spans), schema_ids, tags, values, at)
+
+    def place(self, topic: str, partition: int, placed: Sequence[tuple[int, Batch]], end: int) -> None:
+        """See `RecordLog.place`; here it is all or nothing."""
+        with self._database.writing() as connection:
+            part, at = self._part(connection, topic, partition)
+            for first, batch in placed:
+                blocks.check(batch)
+                self._skip(connection, topic, partition, part, at, first)
+                connection.executemany(_INSERT, ((part, *row) for row in blocks.rows(batch, first)))
+                at = first + len(batch.sequences)
+            self._skip(connection, topic, partition, part, at, end)
+            digest = row_digest("part", topic, partition, end)
+            connection.execute("UPDATE part SET stop = ?, digest = ? WHERE id = ?", (end, digest, part))
+
+    def _skip(self, connection: sqlite3.Connection, topic: str, partition: int, part: int, at: int, to: int) -> None:
+        if to < at:
+            raise Invalid("position_unknown", where=f"{topic}/{partition}", position=to)
+        if to > at:
+            connection.execute(_INSERT, (part, *blocks.gap(topic, partition, at, to - at)))
+            connection.execute(f"PRAGMA user_version = {_WITH_GAPS}")
 
     def headers(self, topic: str, partition: int, position: int) -> Mapping[str, str]:
         """See `RecordLog.headers`; `Invalid("position_unknown")` where no record stands."""
         block = self._block_at(topic, partition, position)
+        if block.is_gap:
+            raise Invalid("position_unknown", where=f"{topic}/{partition}", position=position)
         return {
             "id": f"{block.source}/{block.sequence(position - block.first)}",
             "time": rfc3339(block.time_ns),
@@ -202,3 +237,10 @@ class SqliteRecordLog:
             block = next(self._blocks(connection, topic, partition, part, position, position + 1))
         self._last = (topic, partition, block)
         return block
+
+
+def _joined(spans: Sequence[range]) -> Sequence[int]:
+    """The positions of all: one range where they follow one another, as they do but for gaps."""
+    if all(former.stop == later.start for former, later in pairwise(spans)):
+        return range(spans[0].start, spans[-1].stop) if spans else ()
+    return [position for span in spans for position in span]

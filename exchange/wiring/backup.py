@@ -24,9 +24,7 @@ Why a site restored from it is whole:
 Left out is what is made again from the rest (subjects.db, segments), the lock, and staging.
 """
 
-import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from sqlite3 import Connection
@@ -37,19 +35,17 @@ from exchange.audit import staging, tiles
 from exchange.audit.files import STAGING, DiskFiles
 from exchange.audit.note import Checkpoint, open_checkpoint
 from exchange.errors import Invalid, Tampered, Unavailable
+from exchange.log.server import SCHEME
 from exchange.names import canonical
-from exchange.settings import FILE, FORMAT, Settings, read_settings
-from exchange.site import FOLDERS, VKEY
+from exchange.settings import FORMAT, Settings, read_settings
+from exchange.site import VKEY
 from exchange.wiring.archive import HEADER, Writer, is_plain
-from exchange.wiring.engines import behind
-from exchange.wiring.snapshots import copied, copied_raw, snapshots
+from exchange.wiring.engines import KAFKA, behind
+from exchange.wiring.plain_files import PlainFiles
+from exchange.wiring.snapshots import copied, snapshots
 
 FORM: Final = "exchange.backup/1"
-_SECRETS: Final = ("keys.subject", "keys.actor", "keys.pseudonym", "keys.audit")
-_TLS_KEY: Final = "http.certificate_key"  # a path, where the site has one
-_SMALL: Final = 1 << 20
-_DERIVED: Final = frozenset({"lock", "segments", "subjects.db"})  # of the folder data
-_BESIDE: Final = ("-wal", "-shm", "-journal", ".new")
+_SERVERS: Final = frozenset({SCHEME, *KAFKA})
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +78,8 @@ def take(
     `scratch` is a folder with room for the largest database; what lies there for a while has no name.
 
     Raises:
-        Invalid: no site, wrong settings; `backup_outside`: an engine's place is not inside the site;
-            `backup_name`: a file whose name no backup can hold.
+        Invalid: no site, wrong settings; `backup_outside`: an engine's place is not inside the site, `backup_servers`:
+            it is a server; `backup_name`: a file whose name no backup can hold.
         Unavailable: `control_database_missing`, `backup_busy`; OSError where something cannot be read or written.
         Tampered: `backup_source_damaged`, `audit_note_invalid`, `audit_log_damaged`, `log_behind_commits`.
     """
@@ -100,13 +96,14 @@ def take(
             control = readers[locked[0]]
             tree = backup.tree(control)  # 2
             _check_marks(control, readers[locked[1]] if "log" in stores else None)
-            left_out, kept_back = backup.left_out(), [] if keys else backup.secrets()
+            plain = PlainFiles(settings, places, scratch)
+            left_out, kept_back = plain.left_out(), [] if keys else plain.secrets()
             about = {"left_out": left_out, "keys_left_out": kept_back, "made_ns": now_ns}
             writer.add_bytes(HEADER, canonical({**backup.header(control, tree), **about}))
             for name in stores:  # 3
                 backup.store(places[name], readers[settings.path(places[name])])
         backup.log(tree)  # 4
-        backup.rest(keys=keys)  # 5
+        plain.write(writer, "", progress, keys=keys)  # 5
         # 6: at the end of this block
     at, revision = tree.checkpoint, backup.revision
     return Taken(
@@ -118,9 +115,13 @@ def engine_places(settings: Settings) -> dict[str, str]:
     """Where the site's stores lie, relative to it.
 
     Raises:
-        Invalid: `engine_unknown`; `backup_outside`: a restored site would open the store of the one it was copied from.
+        Invalid: `backup_servers`: a store on a server is not of this folder; `engine_unknown`;
+            `backup_outside`: a restored site would open the store of the one it was copied from.
     """
     places = {}
+    served = [name for name in ("control", "log", "state", "audit") if settings.engine(name)[0] in _SERVERS]
+    if served:
+        raise Invalid("backup_servers", where=f"engines.{served[0]}", url=settings.text(f"engines.{served[0]}"))
     for name, scheme in (("control", "sqlite"), ("log", "sqlite"), ("state", "sqlite"), ("audit", "file")):
         place = Path(behind(settings, name, scheme)).as_posix()
         if not is_plain(place) or not place.startswith("data/"):
@@ -214,82 +215,6 @@ class _Backup:
         if level is None:
             return b"".join(map(tiles.frame, tiles.unframe(data, width, full)))
         return data[: width * tiles.HASH]
-
-    def rest(self, *, keys: bool) -> None:
-        """Step 5."""
-        for place in self._plain_files():
-            secret = self._is_secret(place)
-            if place != FILE and (keys or not secret):
-                self._plain(place)
-        self._plain(FILE)
-
-    def left_out(self) -> list[str]:
-        """What the site has and no backup of it: keys that lie elsewhere, by their reference, and links."""
-        inside = set(self._plain_files())
-        absent = [place for place in self._listed() if self._settings.path(place).is_symlink()]
-        for name in _SECRETS:
-            scheme, _, place = self._settings.text(name).partition(":")
-            if scheme != "file" or Path(place).as_posix() not in inside:
-                absent.append(self._settings.text(name))
-        return absent
-
-    def secrets(self) -> list[str]:
-        """The site's keys, by their place."""
-        return [place for place in self._plain_files() if self._is_secret(place)]
-
-    def _is_secret(self, place: str) -> bool:
-        named = (str(self._settings.values.get(name, "")) for name in (*_SECRETS, _TLS_KEY))
-        referred = {Path(one.removeprefix("file:")).as_posix() for one in named if one}
-        return place in referred or (place.startswith("keys/") and place != VKEY)
-
-    def _plain_files(self) -> Iterator[str]:
-        """Every file of the site that is no store of the exchange's, relative to it; links are passed over."""
-        stores = {self._places[name] for name in ("control", "log", "state")}
-        for place in self._listed():
-            path = self._settings.path(place)
-            derived = place.startswith("data/") and path.name in _DERIVED
-            if path.is_file() and not path.is_symlink() and not derived and place not in stores:
-                yield place
-        yield FILE
-
-    def _listed(self) -> Iterator[str]:
-        """All that lies in the site's folders, but the audit log's, which changes while one looks."""
-        root, audit = self._settings.root, self._settings.path(self._places["audit"])
-        for top in FOLDERS:
-            for folder, folders, names in os.walk(root / top):  # what is gone meanwhile it passes over
-                links = [name for name in folders if Path(folder, name).is_symlink()]
-                folders[:] = sorted(name for name in folders if Path(folder, name) != audit)
-                for name in sorted([*names, *links]):
-                    if not name.endswith(_BESIDE):
-                        yield Path(folder, name).relative_to(root).as_posix()
-
-    def _plain(self, place: str) -> None:
-        path = self._settings.path(place)
-        if place.startswith("data/") and path.suffix == ".db":
-            self._raw(place, path)
-            return
-        try:
-            with path.open("rb") as file:
-                small = file.read(_SMALL)
-                size = os.fstat(file.fileno()).st_size
-                if size <= len(small):  # one look, so that one which is written anew meanwhile is no error
-                    self._writer.add_bytes(place, small)
-                else:
-                    file.seek(0)
-                    self._writer.add(place, file, size)
-        except FileNotFoundError:
-            return  # gone since its folder was listed
-        self._told()
-
-    def _raw(self, place: str, path: Path) -> None:
-        """A ledger: its adapter may hold it for as long as it publishes."""
-        parts = copied_raw(path, self._scratch)
-        if parts is None:
-            raise Unavailable("backup_busy", where=path.name)
-        for end, part in zip(("", "-wal"), parts, strict=True):
-            if part is not None:
-                with closing(part):
-                    self._writer.add(place + end, part, part.seek(0, 2) - part.seek(0))
 
     def _told(self) -> None:
         self._progress(self._writer.written)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from exchange.audit.subjects import SubjectIndex
+    from exchange.log.kafka.clients import Client
+    from exchange.log.kafka.cluster import Cluster
 
 # Schemes of the record log on Kafka: the packages that each needs, the extra that brings them, the client's module.
 KAFKA: Final = {
@@ -84,16 +86,7 @@ class Engines:
     @cached_property
     def log(self) -> RecordLog:
         """The record log, by the scheme of `engines.log`."""
-        scheme, rest = self.settings.engine("log")
-        log: RecordLog
-        if scheme == "sqlite":
-            from exchange.log.sqlite import SqliteRecordLog
-
-            log = SqliteRecordLog(self.settings.path(rest))
-        elif scheme in KAFKA:
-            log = kafka_log(self.settings, scheme, rest)
-        else:
-            raise Invalid("engine_unknown", where="engines.log", url=f"{scheme}:{rest}")
+        log = record_log_of(self.settings)
         self._stack.callback(log.close)
         return log
 
@@ -159,8 +152,25 @@ class Engines:
         return index
 
 
+def record_log_of(settings: Settings) -> RecordLog:
+    """The record log, by the scheme of `engines.log`."""
+    scheme, rest = settings.engine("log")
+    if scheme == "sqlite":
+        from exchange.log.sqlite import SqliteRecordLog
+
+        return SqliteRecordLog(settings.path(rest))
+    if scheme in KAFKA:
+        return kafka_log(settings, scheme, rest)
+    raise Invalid("engine_unknown", where="engines.log", url=f"{scheme}:{rest}")
+
+
 def kafka_log(settings: Settings, scheme: str, url: str) -> RecordLog:
-    """The record log on Kafka, by the client that the scheme names; it connects when it is first used.
+    """The record log on Kafka; raises as `kafka_client`."""
+    return import_module("exchange.log.kafka.log").KafkaRecordLog(*kafka_client(settings, scheme, url))  # type: ignore[no-any-return]
+
+
+def kafka_client(settings: Settings, scheme: str, url: str, **more: float) -> tuple["Client", "Cluster"]:
+    """The client that the scheme names, and the cluster; it connects when it is first used.
 
     Raises:
         Invalid: `kafka_missing` (a package), `setting_wrong`, `kafka_insecure`, `secret_unreadable`.
@@ -182,9 +192,9 @@ def kafka_log(settings: Settings, scheme: str, url: str) -> RecordLog:
         ca=str(settings.path(ca)) if ca else "",
         replication=settings.number("kafka.replication.factor"),
         min_insync=settings.number("kafka.min.insync.replicas"),
+        **more,
     )
-    client = import_module(f"exchange.log.kafka.{module}").KafkaClient(place)
-    return import_module("exchange.log.kafka.log").KafkaRecordLog(client, place)  # type: ignore[no-any-return]
+    return import_module(f"exchange.log.kafka.{module}").KafkaClient(place), place
 
 
 def database_of(settings: Settings, stack: ExitStack) -> "Engine":

@@ -24,8 +24,10 @@ from exchange.policy import PolicyEngine
 from exchange.signing.keys import SigningKey
 from exchange.site import VKEY, seal_key
 from exchange.wiring import examining
-from exchange.wiring.engines import KAFKA, behind, kafka_log
+from exchange.wiring import examining_servers as servers
+from exchange.wiring.engines import KAFKA, behind
 from exchange.wiring.examining import Check, Examined, Finding, ok, unused, wrong
+from exchange.wiring.examining_servers import on_server
 from exchange.wiring.making import standing
 
 _PAGE: Final = 1_000
@@ -34,6 +36,9 @@ _SECOND_NS: Final = 1_000_000_000
 
 def control_database(examined: Examined) -> Iterator[Finding]:
     """There, whole, and of this program's revision."""
+    if on_server(examined, "control"):
+        yield from servers.control_database(examined)
+        return
     path = examined.settings.path(behind(examined.settings, "control", "sqlite"))
     with _control(examined) as connection:
         made = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'").fetchone()[0]
@@ -50,47 +55,35 @@ def control_database(examined: Examined) -> Iterator[Finding]:
 
 
 def record_log(examined: Examined) -> Iterator[Finding]:
-    """Whole, where there is one."""
-    if examined.settings.engine("log")[0] in KAFKA:
-        yield ok("engines.log", "kafka", where=examined.settings.engine("log")[1], count=len(_kafka_ends(examined)))
-        return
+    """Whole, where there is one; on Kafka every topic is kept as it must be."""
     from exchange.log.sqlite import KIND
 
+    if examined.settings.engine("log")[0] in KAFKA:
+        yield from servers.record_log(examined)
+        return
     yield from _store("engines.log", _log_file(examined), KIND, examined)
 
 
 def commit_marks(examined: Examined) -> Iterator[Finding]:
     """Every commit mark is covered by records."""
-    with _control(examined) as control:  # first: marks that were read before the log's ends cannot be ahead of them
-        marks = dict(control.execute("SELECT topic || '/' || partition, hi FROM committed"))
-    ends = _kafka_ends(examined) if examined.settings.engine("log")[0] in KAFKA else _file_ends(examined)
-    for where, committed in marks.items():
-        if ends.get(where, 0) < committed:
-            raise Tampered("log_behind_commits", where=where, end=ends.get(where, 0), committed=committed)
-    yield ok("commit_marks", "commit_marks", count=len(marks))
-
-
-def _kafka_ends(examined: Examined) -> Mapping[str, int]:
-    """The end of each partition of a log on Kafka, none of which has lost what stood before it."""
-    settings = examined.settings
-    log: Any = kafka_log(settings, *settings.engine("log"))
-    with closing(log):
-        return {f"{topic}/{number}": end for (topic, number), end in log.examine().items()}
-
-
-def _file_ends(examined: Examined) -> Mapping[str, int]:
-    """The same of a file."""
     from exchange.log.sqlite import KIND
 
-    ends: Mapping[str, int] = {}
-    path = _log_file(examined)
+    with _control(examined) as control:  # first: marks that were read before the log's ends cannot be ahead of them
+        rows = control.execute("SELECT topic, partition, hi FROM committed").fetchall()
+    marks = {f"{topic}/{partition}": hi for topic, partition, hi in rows}
+    kafka = examined.settings.engine("log")[0] in KAFKA
+    ends: Mapping[str, int] = servers.ends(examined, [row[:2] for row in rows]) if kafka and rows else {}
+    path = None if kafka else _log_file(examined)
     try:
-        if path.is_file():
+        if path is not None and path.is_file():
             with looking(path) as log:
                 ends = dict(log.execute("SELECT topic || '/' || number, stop FROM part"))
     except sqlite3.Error as error:
         raise KIND.damaged(str(path), type(error).__name__) from None
-    return ends
+    for where, committed in marks.items():
+        if ends.get(where, 0) < committed:
+            raise Tampered("log_behind_commits", where=where, end=ends.get(where, 0), committed=committed)
+    yield ok("commit_marks", "commit_marks", count=len(marks))
 
 
 def _log_file(examined: Examined) -> Path:
@@ -98,9 +91,12 @@ def _log_file(examined: Examined) -> Path:
 
 
 def state(examined: Examined) -> Iterator[Finding]:
-    """Whole, where there is one."""
+    """Whole, where there is one; a server answers."""
     from exchange.state.sqlite import KIND
 
+    if on_server(examined, "state"):
+        yield from servers.state(examined)
+        return
     path = examined.settings.path(behind(examined.settings, "state", "sqlite"))
     yield from _store("engines.state", path, KIND, examined)
 
@@ -132,9 +128,13 @@ def _store(check: str, path: Path, kind: Kind, examined: Examined) -> Iterator[F
 
 def audit_log(examined: Examined) -> Iterator[Finding]:
     """The published checkpoint is the lock row's or an earlier one, and the clock is after the last commit."""
-    _, folder = examined.settings.engine("audit")
+    scheme, folder = examined.settings.engine("audit")
     verifier = examined.settings.path(VKEY).read_text("utf-8").strip()
-    published = open_checkpoint((examined.settings.path(folder) / "checkpoint").read_bytes(), verifier)
+    if scheme == "file":
+        note = (examined.settings.path(folder) / "checkpoint").read_bytes()
+    else:
+        note = servers.published(examined)
+    published = open_checkpoint(note, verifier)
     with _control(examined) as connection:  # after the published one was read: so it is not behind it
         row = connection.execute("SELECT checkpoint, committed_ns FROM audit_lock").fetchone()
     if row is None:
@@ -232,8 +232,12 @@ def schemas(examined: Examined) -> Iterator[Finding]:
 
 
 @contextmanager
-def _control(examined: Examined) -> Iterator[sqlite3.Connection]:
-    """The control database, to look at."""
+def _control(examined: Examined) -> Iterator[Any]:
+    """The control database, to look at: SQLite's connection, or a server's with the same `execute`."""
+    if on_server(examined, "control"):
+        with servers.looking_at(examined) as server:
+            yield server
+        return
     path = examined.settings.path(behind(examined.settings, "control", "sqlite"))
     if not path.is_file():
         raise Unavailable("control_database_missing", where=str(path))
@@ -251,15 +255,24 @@ def _model(examined: Examined) -> Model:
     """What is so by the events, as the control plane itself folds them; once for all checks."""
     if examined.models:
         return examined.models[0]
-    path = examined.settings.path(behind(examined.settings, "control", "sqlite"))
-    with _control(examined) as connection:
-        engine = create_engine(f"sqlite:///{path}", creator=lambda: connection)
-        store, model = SqlEventStore(engine), Model()
-        while events := store.read(model.position, _PAGE):
-            model = fold(model, events)
-        with suppress(sqlite3.Error):
-            store.close()
+    if on_server(examined, "control"):
+        with servers.event_store(examined) as store:
+            model = _folded(store)
+    else:
+        path = examined.settings.path(behind(examined.settings, "control", "sqlite"))
+        with _control(examined) as connection:
+            store = SqlEventStore(create_engine(f"sqlite:///{path}", creator=lambda: connection))
+            model = _folded(store)
+            with suppress(sqlite3.Error):
+                store.close()
     examined.models.append(model)
+    return model
+
+
+def _folded(store: SqlEventStore) -> Model:
+    model = Model()
+    while events := store.read(model.position, _PAGE):
+        model = fold(model, events)
     return model
 
 

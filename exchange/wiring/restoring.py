@@ -94,7 +94,7 @@ def restore(
     try:
         restoring = _Restoring(work, environment, now_ns, random_bytes)
         header = restoring.unpack(stream, progress)  # 1, 2
-        restoring.bring_keys(header["keys_left_out"], keys)  # 3
+        bring_keys(work, header["keys_left_out"], keys)  # 3
         settings = read_settings(work, environment)
         at = restoring.checkpoint(header, settings)
         ahead, level = restoring.compare(kept, at, force)  # 4
@@ -128,8 +128,7 @@ class _Restoring:
         """Steps 1 and 2."""
         header: Mapping[str, object] | None = None
         done = 0
-        for folder in FOLDERS:
-            (self._folder / folder).mkdir(mode=0o700 if folder in _PRIVATE else 0o755)
+        make_folders(self._folder)
         for member in read_members(stream):
             if header is None:
                 if member.name != HEADER:
@@ -140,45 +139,12 @@ class _Restoring:
                     )
                 header = header_of(member.document())
                 continue
-            self._store(member)
+            store(self._folder, member, member.name)
             done += member.size
             progress(done)
         if header is None:
             raise Invalid("backup_cut_off", where=HEADER)
         return header
-
-    def _store(self, member: Member) -> None:
-        path = self._folder / member.name
-        top = member.name.partition("/")[0]
-        if member.name != FILE and top not in FOLDERS:
-            raise Invalid("backup_unreadable", where=member.name[:100], detail="a file that belongs to no site")
-        check_room(self._folder, member.size)
-        mode = 0o600 if top in _PRIVATE else 0o644
-        try:
-            path.parent.mkdir(mode=0o700 if top in _PRIVATE else 0o755, parents=True, exist_ok=True)
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-                for portion in member.portions():
-                    file.write(portion)
-        except (FileExistsError, NotADirectoryError, IsADirectoryError):
-            raise Invalid(
-                "backup_unreadable", where=member.name[:100], detail="a file in another one's place"
-            ) from None
-
-    def bring_keys(self, left_out: object, keys: Path | None) -> None:
-        """Step 3: the keys that the backup left out, by their names from one folder."""
-        missing = [place for place in _texts(left_out) if is_plain(place) and place.partition("/")[0] in FOLDERS]
-        if missing and keys is None:
-            raise Invalid("backup_keys_needed", names=", ".join(missing)[:500])
-        for place in missing:
-            source, path = (keys or Path()) / place.rpartition("/")[2], self._folder / place
-            try:
-                with source.open("rb") as file:
-                    content = file.read(_LARGEST_KEY)
-            except OSError as error:
-                raise Invalid("key_unreadable", where=str(source), detail=error.strerror) from None
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as target:
-                target.write(content)
 
     def checkpoint(self, header: Mapping[str, object], settings: Settings) -> Checkpoint:
         """Step 3: the backup's checkpoint, signed by the key that the site has."""
@@ -261,6 +227,55 @@ class _Restoring:
             root = tiles.root_at(at.size, lambda level, n: tile_hashes(store, level, n, size))
         if root != at.root:
             raise Tampered("backup_unsound", where="checkpoint", findings="root_differs")
+
+
+def store(folder: Path, member: Member, name: str, reserve: int = 0) -> None:
+    """Puts a file of a site into its folder, under this name, private where it must be.
+
+    Raises:
+        Invalid: `backup_unreadable`, `backup_cut_off`.
+        Unavailable: `disk_reserve`: no room for it.
+    """
+    path = folder / name
+    top = name.partition("/")[0]
+    if name != FILE and top not in FOLDERS:
+        raise Invalid("backup_unreadable", where=name[:100], detail="a file that belongs to no site")
+    check_room(folder, member.size + reserve)
+    mode = 0o600 if top in _PRIVATE else 0o644
+    try:
+        path.parent.mkdir(mode=0o700 if top in _PRIVATE else 0o755, parents=True, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            for portion in member.portions():
+                file.write(portion)
+    except (FileExistsError, NotADirectoryError, IsADirectoryError):
+        raise Invalid("backup_unreadable", where=name[:100], detail="a file in another one's place") from None
+
+
+def make_folders(folder: Path) -> None:
+    """The folders of a site, private where they must be."""
+    for name in FOLDERS:
+        (folder / name).mkdir(mode=0o700 if name in _PRIVATE else 0o755, exist_ok=True)
+
+
+def bring_keys(folder: Path, left_out: object, keys: Path | None) -> None:
+    """The keys that an archive left out, by their names from one folder.
+
+    Raises:
+        Invalid: `backup_keys_needed`, `key_unreadable`.
+    """
+    missing = [place for place in _texts(left_out) if is_plain(place) and place.partition("/")[0] in FOLDERS]
+    if missing and keys is None:
+        raise Invalid("backup_keys_needed", names=", ".join(missing)[:500])
+    for place in missing:
+        source, path = (keys or Path()) / place.rpartition("/")[2], folder / place
+        try:
+            with source.open("rb") as file:
+                content = file.read(_LARGEST_KEY)
+        except OSError as error:
+            raise Invalid("key_unreadable", where=str(source), detail=error.strerror) from None
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as target:
+            target.write(content)
 
 
 def _texts(listed: object) -> tuple[str, ...]:

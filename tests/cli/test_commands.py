@@ -83,7 +83,15 @@ WORDS = {
 }
 NO_TOKEN = {
     *("init", "view", "audit verify", "audit export", "errors", "completion", "demo", "docs", "serve", "try"),
-    *("backup", "restore", "db upgrade", "doctor", "config show"),  # whoever may read the site's files needs none
+    *(
+        "backup",
+        "restore",
+        "export",
+        "import",
+        "db upgrade",
+        "doctor",
+        "config show",
+    ),  # whoever may read the site's files needs none
 }
 
 

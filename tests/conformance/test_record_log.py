@@ -5,6 +5,7 @@ An engine is a function from an empty folder to an open log of what is stored th
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -270,3 +271,86 @@ def test_the_log_is_the_list_of_what_was_appended(name: str, appends: Appends, l
                 position = read.next_position
             assert found == [record for record in records if record[0] >= start]
         log.close()
+
+
+def placed(log: RecordLog) -> None:
+    """Ten positions, of which 1, 2, 5, 6 and 7 hold records; the end is 10."""
+    log.place(TOPIC, 0, [(1, batch([1, 2])), (5, batch([5, 9, 10]))], 10)
+
+
+def test_placed_records_have_exactly_their_positions(log: RecordLog) -> None:
+    """From every position on a reader gets the records at or after it, at most so many, and goes on behind them."""
+    placed(log)
+    records = log.read(TOPIC, 0, 0, 100)
+    assert list(records.positions) == [1, 2, 5, 6, 7]
+    assert list(records.values) == [b"value %d" % one for one in (1, 2, 5, 9, 10)]
+    for start in range(10):
+        for limit in (1, 2, 3, 11):
+            found: list[int] = []
+            position = start
+            while (part := log.read(TOPIC, 0, position, limit)).positions:
+                assert len(part.positions) <= limit
+                found += part.positions
+                position = part.next_position
+            assert found == [one for one in (1, 2, 5, 6, 7) if one >= start]
+    assert log.end(TOPIC, 0) == 10
+    assert log.headers(TOPIC, 0, 6)["id"] == "src/9"
+
+
+def test_a_position_that_holds_no_record_has_no_headers(log: RecordLog) -> None:
+    """Whether a reader has just passed it or not."""
+    placed(log)
+    for read_before in (False, True):
+        if read_before:
+            log.read(TOPIC, 0, 0, 100)
+        for position in (0, 3, 4, 8, 9, 10):
+            with pytest.raises(Invalid, match="position_unknown"):
+                log.headers(TOPIC, 0, position)
+
+
+def test_what_is_placed_raises_no_mark_and_publishing_goes_on_behind_it(log: RecordLog) -> None:
+    """The next append has the end or a later position; marks are raised by themselves."""
+    placed(log)
+    assert (log.mark("src"), dict(log.marks())) == (0, {})
+    log.append("src", 10, [])
+    log.append("other", 3, [])
+    assert dict(log.marks()) == {"other": 3, "src": 10}
+    ((first, *_),) = log.append("src", 12, [batch([11, 12])])
+    assert first >= 10
+    assert list(log.read(TOPIC, 0, 8, 1).positions) == [first]
+    assert dict(log.marks()) == {"other": 3, "src": 12}
+
+
+def test_nothing_is_placed_before_the_end(log: RecordLog) -> None:
+    """A position is never used twice, and an empty place is not filled later."""
+    placed(log)
+    with pytest.raises(Invalid, match="position_unknown"):
+        log.place(TOPIC, 0, [(9, batch([20]))], 11)
+    with pytest.raises(Invalid, match="position_unknown"):
+        log.place(TOPIC, 0, [(12, batch([20, 21]))], 13)
+    log.place(TOPIC, 2, [], 4)
+    assert (log.end(TOPIC, 2), values_from(log, 2)) == (4, [])
+
+
+@given(runs=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4)), max_size=6), tail=st.integers(0, 2))
+@settings(max_examples=examples(15))
+def test_placing_at_once_or_piece_by_piece_is_the_same(runs: list[tuple[int, int]], tail: int) -> None:
+    """Any gaps and runs: what is read is what was placed, however many calls it took."""
+    at, sequence = 0, 0
+    pieces: list[tuple[int, Batch]] = []
+    for skipped, count in runs:
+        pieces.append((at + skipped, batch(list(range(sequence + 1, sequence + 1 + count)))))
+        at, sequence = at + skipped + count, sequence + count
+    expected = [at for first, one in pieces for at in range(first, first + len(one.sequences))]
+    for name in ("sqlite", "modelled"):
+        with folder_in_memory() as folder:
+            log = ENGINES[name](folder)
+            log.create(TOPIC, PARTITIONS)
+            log.place(TOPIC, 0, pieces, at + tail)
+            for first, one in pieces:
+                log.place(TOPIC, 1, [(first, replace(one, partition=1))], first + len(one.sequences))
+            log.place(TOPIC, 1, [], at + tail)
+            for number in range(2):
+                found = log.read(TOPIC, number, 0, 1_000)
+                assert (list(found.positions), log.end(TOPIC, number)) == (expected, at + tail)
+            log.close()

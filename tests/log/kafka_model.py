@@ -29,7 +29,7 @@ class Transaction:
 
 @dataclass
 class Entry:
-    """A message, or with no value the control record at a transaction's end."""
+    """A message, or with neither value nor headers the control record at a transaction's end."""
 
     transaction: Transaction
     key: bytes | None = None
@@ -121,6 +121,27 @@ class ModelWriter:
             raise OutdatedError
 
 
+class ModelAppender:
+    """An `Appender`: messages and no control records."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def put(self, batches: Sequence[Outgoing]) -> Sequence[range]:
+        """See `Appender.put`."""
+        ranges = []
+        for one in batches:
+            entries = self._cluster.at((one.topic, one.partition)).entries
+            first = len(entries)
+            rows = zip(one.keys, one.values, one.headers, strict=True)
+            entries += [Entry(Transaction("stored"), key, value, headers) for key, value, headers in rows]
+            ranges.append(range(first, len(entries)))
+        return ranges
+
+    def close(self) -> None:
+        """See `Appender.close`."""
+
+
 class ModelClient:
     """A `Client` of the model."""
 
@@ -161,6 +182,14 @@ class ModelClient:
         """See `Client.writer`."""
         return ModelWriter(self._cluster, transactional_id)
 
+    def appender(self) -> "ModelAppender":
+        """See `Client.appender`."""
+        return ModelAppender(self._cluster)
+
+    def copies(self, topic: str) -> int:
+        """See `Client.copies`: the model has one broker."""
+        return len(self._cluster.topics[topic]) and 1
+
     def ends(self, places: Sequence[Place], *, committed: bool) -> Mapping[Place, int]:
         """See `Client.ends`."""
         found = {place: self._cluster.at(place) for place in places}
@@ -192,6 +221,6 @@ class ModelClient:
     def _visible(partition: Partition, position: int, limit: int) -> Iterator[int]:
         for at in range(position, partition.stable):
             entry = partition.entries[at]
-            if entry.value is not None and entry.transaction.state == "stored" and limit:
+            if (entry.value is not None or entry.headers) and entry.transaction.state == "stored" and limit:
                 limit -= 1
                 yield at

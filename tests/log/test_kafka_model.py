@@ -84,7 +84,7 @@ def test_behind_an_open_transaction_nothing_is_acknowledged() -> None:
 
 def test_a_mark_behind_an_open_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is waited for, in vain when the transaction is another source's; the own source's dead writer is ended."""
-    monkeypatch.setattr("exchange.log.kafka.log._GRACE_S", 0.01)
+    monkeypatch.setattr("exchange.log.kafka.marks._GRACE_S", 0.01)
     model = Cluster()
     log = opened(model, replace(HERE, patience_s=0.1))
     own = ModelWriter(model, "exchange.src")

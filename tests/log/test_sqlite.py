@@ -164,11 +164,11 @@ def test_another_file_in_its_place_is_refused(tmp_path: Path) -> None:
 def test_a_log_of_another_format_is_refused(path: Path) -> None:
     """A newer version's file is left alone, and the error names both numbers."""
     connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version = 2")
+    connection.execute("PRAGMA user_version = 3")
     connection.close()
     with pytest.raises(Invalid, match="log_format") as caught:
         SqliteRecordLog(path)
-    assert caught.value.facts == {"found": 2, "needed": 1}
+    assert caught.value.facts == {"found": 3, "needed": 1}
 
 
 def test_a_wal_without_its_file_is_not_thrown_away(path: Path) -> None:

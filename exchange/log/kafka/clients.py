@@ -65,7 +65,7 @@ class Outgoing:
     partition: int
     time_ms: int
     keys: Sequence[bytes]
-    values: Sequence[bytes]
+    values: Sequence[bytes | None]
     headers: Sequence[list[tuple[str, bytes]]]
 
 
@@ -89,6 +89,23 @@ class Writer(Protocol):
         Raises:
             OutdatedError, InterleavedError: nothing is stored.
             Unavailable: it is stored or not, and that may show later.
+        """
+        ...
+
+    def close(self) -> None:
+        """Gives the connections back, without waiting for brokers that do not answer."""
+        ...
+
+
+class Appender(Protocol):
+    """Writes without transactions, idempotent and with all copies: no position goes to anything but its messages."""
+
+    def put(self, batches: Sequence[Outgoing]) -> Sequence[range]:
+        """Stores the batches in order, durable on return; the positions of each, which stands together.
+
+        Raises:
+            InterleavedError: somebody else writes to the same partition; all is stored.
+            Unavailable: a beginning of it may be stored, or may still come.
         """
         ...
 
@@ -130,6 +147,14 @@ class Client(Protocol):
 
     def writer(self, transactional_id: str) -> Writer:
         """A writer, when all that an earlier one of this id has begun is stored or undone."""
+        ...
+
+    def appender(self) -> Appender:
+        """What fills a log that nobody uses yet."""
+        ...
+
+    def copies(self, topic: str) -> int:
+        """How many brokers keep each partition of a topic, at the least."""
         ...
 
     def ends(self, places: Sequence[Place], *, committed: bool) -> Mapping[Place, int]:

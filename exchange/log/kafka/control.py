@@ -18,7 +18,8 @@ from urllib.parse import quote
 from exchange.errors import Tampered
 from exchange.log.blocks import rfc3339
 from exchange.log.kafka.clients import Outgoing, Resource
-from exchange.log.kafka.log import KafkaRecordLog, check_settings, make
+from exchange.log.kafka.log import KafkaRecordLog
+from exchange.log.kafka.marks import check_settings, make
 
 # Its mark's source: no department's source begins with a slash.
 SOURCE: Final = "/control"

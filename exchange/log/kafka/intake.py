@@ -17,7 +17,8 @@ from exchange.errors import Invalid, Tampered
 from exchange.log.blocks import MOST_PARTITIONS
 from exchange.log.kafka.clients import Incoming, Resource
 from exchange.log.kafka.cluster import Cluster
-from exchange.log.kafka.log import KafkaRecordLog, make
+from exchange.log.kafka.log import KafkaRecordLog
+from exchange.log.kafka.marks import make
 from exchange.names import check
 
 LARGEST: Final = 1 << 20  # of a message, as most brokers and producers have it

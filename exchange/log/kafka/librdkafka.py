@@ -171,6 +171,17 @@ class KafkaClient:
         with self._translated():
             return _Writer(self._common, self._cluster, transactional_id)
 
+    def appender(self) -> "_Appender":
+        """See `Client.appender`."""
+        with self._translated():
+            return _Appender(self._common, self._cluster)
+
+    def copies(self, topic: str) -> int:
+        """See `Client.copies`."""
+        with self._translated():
+            found = self._admin().list_topics(topic, timeout=self._cluster.patience_s).topics[topic]
+            return min((len(part.replicas) for part in found.partitions.values()), default=0)
+
     def ends(self, places: Sequence[Place], *, committed: bool) -> Mapping[Place, int]:
         """See `Client.ends`."""
         level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
@@ -326,18 +337,17 @@ class _Reader:
         )
 
 
-class _Writer:
-    """A `Writer` by confluent-kafka."""
+class _Appender:
+    """An `Appender` by confluent-kafka."""
 
-    def __init__(self, common: Mapping[str, Any], cluster: Cluster, transactional_id: str) -> None:
+    def __init__(self, common: Mapping[str, Any], cluster: Cluster, more: Mapping[str, Any] | None = None) -> None:
         self._cluster = cluster
         patience_ms = int(cluster.patience_s * 1000)
         transaction_ms = int(cluster.transaction_s * 1000)
         self._producer = Producer(
             {
                 **common,
-                "transactional.id": transactional_id,
-                "transaction.timeout.ms": transaction_ms,
+                **(more or {}),
                 "acks": "all",
                 "enable.idempotence": True,
                 "delivery.timeout.ms": min(patience_ms, transaction_ms),
@@ -348,34 +358,16 @@ class _Writer:
                 "queue.buffering.max.messages": 100_000,
             }
         )
-        try:
-            self._producer.init_transactions(cluster.patience_s)
-        except KafkaException as error:
-            self.close()
-            if error.args[0].code() in _FENCED:
-                raise OutdatedError from None
-            raise
 
-    def transact(self, batches: Sequence[Outgoing]) -> Sequence[range]:
-        """See `Writer.transact`."""
+    def put(self, batches: Sequence[Outgoing]) -> Sequence[range]:
+        """See `Appender.put`."""
         try:
-            self._producer.begin_transaction()
-            spans = self._sent(batches)
-            ranges = together(spans, batches)
-        except InterleavedError:
-            self._ended(self._producer.abort_transaction)
-            raise
+            return together(self._sent(batches), batches)
         except (KafkaException, SystemError) as error:
-            cause = _cause(error)
-            if cause.args[0].code() in _FENCED:
-                raise OutdatedError from None
-            raise _failure(cause, self._cluster) from None
-        # From here on a failure may come after the broker has stored all of it.
-        self._ended(self._producer.commit_transaction)
-        return ranges
+            raise _failure(_cause(error), self._cluster) from None
 
     def close(self) -> None:
-        """See `Writer.close`: librdkafka ends its threads when the object goes, which a dead broker may delay."""
+        """See `Appender.close`: librdkafka ends its threads when the object goes, which a dead broker may delay."""
         producer = self._producer
         del self._producer
         Thread(target=_discard, args=(producer,), daemon=True).start()
@@ -427,6 +419,40 @@ class _Writer:
                 self._producer.poll(0.05)
             else:
                 return
+
+
+class _Writer(_Appender):
+    """A `Writer` by confluent-kafka."""
+
+    def __init__(self, common: Mapping[str, Any], cluster: Cluster, transactional_id: str) -> None:
+        transaction_ms = int(cluster.transaction_s * 1000)
+        more = {"transactional.id": transactional_id, "transaction.timeout.ms": transaction_ms}
+        super().__init__(common, cluster, more)
+        try:
+            self._producer.init_transactions(cluster.patience_s)
+        except KafkaException as error:
+            self.close()
+            if error.args[0].code() in _FENCED:
+                raise OutdatedError from None
+            raise
+
+    def transact(self, batches: Sequence[Outgoing]) -> Sequence[range]:
+        """See `Writer.transact`."""
+        try:
+            self._producer.begin_transaction()
+            spans = self._sent(batches)
+            ranges = together(spans, batches)
+        except InterleavedError:
+            self._ended(self._producer.abort_transaction)
+            raise
+        except (KafkaException, SystemError) as error:
+            cause = _cause(error)
+            if cause.args[0].code() in _FENCED:
+                raise OutdatedError from None
+            raise _failure(cause, self._cluster) from None
+        # From here on a failure may come after the broker has stored all of it.
+        self._ended(self._producer.commit_transaction)
+        return ranges
 
     def _ended(self, call: Callable[[float], None]) -> None:
         """Ends the transaction."""

@@ -31,10 +31,9 @@ are served: what was there stays readable, new records of a subject may lie in a
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from hashlib import sha256
 from itertools import count
 from secrets import randbelow
 from threading import Lock
@@ -45,6 +44,7 @@ from exchange.errors import Invalid, Tampered, Unavailable
 from exchange.log import blocks
 from exchange.log.kafka import form
 from exchange.log.kafka.clients import (
+    Appender,
     Client,
     Headers,
     InterleavedError,
@@ -52,16 +52,14 @@ from exchange.log.kafka.clients import (
     Outgoing,
     Place,
     Writer,
-    own_rights,
 )
-from exchange.log.kafka.cluster import MARK_PARTITIONS, Cluster
+from exchange.log.kafka.cluster import Cluster
+from exchange.log.kafka.marks import Marks, check_settings, make
 from exchange.names import check, nearest
 
 _MOST_WRITERS: Final = 32
 _PAUSE_S: Final = 0.002
-_GRACE_S: Final = 0.5
-_MARKS_AT_ONCE: Final = 10_000
-_LOSING: Final = ("cleanup.policy", "retention.ms", "retention.bytes", "unclean.leader.election.enable")
+_FILLERS_AT_ONCE: Final = 1_000
 
 
 @dataclass(slots=True)
@@ -92,6 +90,7 @@ class KafkaRecordLog:
         self._locks: dict[str, Lock] = {}
         self._last: tuple[str, int, Sequence[int], Sequence[Headers]] = ("", 0, (), ())
         self._hollow: dict[Place, range] = {}  # committed positions without a record, each partition's last known
+        self._appender: Appender | None = None
 
     def create(self, topic: str, partitions: int) -> None:
         """See `RecordLog.create`; also `Invalid("kafka_topic_settings")` when the brokers would lose its records."""
@@ -119,6 +118,10 @@ class KafkaRecordLog:
         """See `RecordLog.mark`."""
         return self._marks.mark(source, lambda: self._end_dead_writer(source))
 
+    def marks(self) -> Mapping[str, int]:
+        """See `RecordLog.marks`."""
+        return self._marks.all()
+
     def append(self, source: str, mark: int, batches: Sequence[Batch]) -> Sequence[Sequence[int]]:
         """See `RecordLog.append`; also `Invalid("batch_malformed")`, `("topic_unknown")` and `("frame_malformed")`."""
         blocks.check_append(source, mark, batches)
@@ -141,12 +144,50 @@ class KafkaRecordLog:
         hollow = self._hollow.get(place, range(0))
         position = hollow.stop if position in hollow else position
         end = self._client.ends([place], committed=True)[place]
-        if position >= end:
-            return Stored(topic, partition, (), (), (), (), position)
-        found = self._client.read(place, position, end, limit, self._largest_read)
-        self._hollow[place] = range(found.positions[-1] + 1 if found.positions else position, found.next_position)
-        self._last = (topic, partition, found.positions, found.headers)
-        return form.stored(topic, partition, found)
+        at_once = limit
+        while position < end:  # once, unless all that was read were fillers
+            found = self._client.read(place, position, end, at_once, self._largest_read)
+            self._hollow[place] = range(found.positions[-1] + 1 if found.positions else position, found.next_position)
+            stored = form.stored(topic, partition, found)
+            if stored.values:
+                self._last = (topic, partition, found.positions, found.headers)
+                return stored if len(stored.values) <= limit else stored.up_to(stored.positions[limit])
+            position, at_once = found.next_position, max(limit, _FILLERS_AT_ONCE)
+        return Stored(topic, partition, (), (), (), (), position)
+
+    def place(self, topic: str, partition: int, placed: Sequence[tuple[int, Batch]], end: int) -> None:
+        """See `RecordLog.place`."""
+        place = self._place(topic, partition)
+        at = begin = self._client.ends([place], committed=False)[place]
+        messages: list[Outgoing] = []
+        for first, batch in [*placed, (end, None)]:
+            if first < at:
+                raise Invalid("position_unknown", where=f"{topic}/{partition}", position=first)
+            if first > at:
+                messages.append(form.fillers(*place, first - at))
+            at = first
+            if batch is not None:
+                blocks.check(batch)
+                messages.append(form.outgoing(batch, place[0]))
+                at += len(batch.sequences)
+        if messages:
+            self._put(topic, partition, begin, messages)
+
+    def _put(self, topic: str, partition: int, begin: int, messages: Sequence[Outgoing]) -> None:
+        if self._appender is None:
+            self._appender = self._client.appender()
+        try:
+            ranges = self._appender.put(messages)
+        except BaseException as error:
+            self._appender.close()
+            self._appender = None
+            if not isinstance(error, InterleavedError):
+                raise
+            ranges = ()
+        whole = range(begin, begin + sum(len(one.values) for one in messages))
+        if [position for one in ranges for position in one] != list(whole):
+            detail = "somebody else writes to the partition"
+            raise Unavailable("log_unavailable", where=f"{topic}/{partition}", detail=detail)
 
     def headers(self, topic: str, partition: int, position: int) -> Mapping[str, str]:
         """See `RecordLog.headers`; `Invalid("position_unknown")` where no record stands."""
@@ -159,8 +200,10 @@ class KafkaRecordLog:
                 raise Invalid("position_unknown", where=where, position=position)
             found = self._client.read(place, position, position + 1, 1, self._largest_read)
             at, positions, headers = 0, found.positions, found.headers
-            if not positions or positions[0] != position:
+            if not positions or positions[0] != position or form.is_filler(headers[0]):
                 raise Invalid("position_unknown", where=where, position=position)
+        elif form.is_filler(headers[at]):
+            raise Invalid("position_unknown", where=where, position=position)
         return form.texts(where, headers[at])
 
     def end(self, topic: str, partition: int) -> int:
@@ -213,6 +256,8 @@ class KafkaRecordLog:
         """See `RecordLog.close`."""
         for source in list(self._sources):
             self._give_up(source)
+        if self._appender is not None:
+            self._appender.close()
         self._client.close()
 
     def _seen(self, topic: str) -> int | None:
@@ -323,102 +368,3 @@ class KafkaRecordLog:
                 raise Unavailable("log_unavailable", where=self._cluster.where, detail=detail)
             if lasts:
                 time.sleep(_PAUSE_S)
-
-
-class Marks:
-    """The sources' marks: a compacted topic, followed from its beginning."""
-
-    def __init__(self, client: Client, cluster: Cluster) -> None:
-        self._client, self._cluster = client, cluster
-        self._made = False
-        self._locks = [Lock() for _ in range(MARK_PARTITIONS)]
-        self._next = [0] * MARK_PARTITIONS
-        self._raised = [-2] * MARK_PARTITIONS  # where this process' last mark lies, when all before it was known
-        self._marks: dict[str, int] = {}
-
-    def make(self) -> None:
-        """Makes the topic when the cluster has none of our topics."""
-        if not self._exists():
-            make(self._client, self._cluster, self._cluster.marks, MARK_PARTITIONS, self._cluster.settings("compact"))
-            self._made = True  # a broker that is asked next may not have heard of it
-
-    def mark(self, source: str, held_up: Callable[[], None] = lambda: None) -> int:
-        """The source's mark, of all that was written before this call; waits for open transactions to end.
-
-        When that takes longer than a writer needs, `held_up` is called, once.
-        """
-        if not self._exists():
-            return 0
-        number = _partition(source)
-        place = (self._cluster.marks, number)
-        with self._locks[number]:
-            end = self._client.ends([place], committed=False)[place]
-            if self._wait_committed(place, end, held_up) == self._raised[number] + 2:
-                self._next[number] = max(self._next[number], end)  # nothing but the end of our own transaction
-            while self._next[number] < end:
-                found = self._client.read(place, self._next[number], end, _MARKS_AT_ONCE, 64 << 20)
-                keys = [str(key, "utf-8", "replace") for key in found.keys if key is not None]
-                self._marks.update(zip(keys, form.mark_of(found.values, self._cluster.marks), strict=True))
-                self._next[number] = found.next_position
-        return self._marks.get(source, 0)
-
-    def raised(self, source: str, mark: int, position: int) -> None:
-        """Takes in a mark that this process has stored at `position`, where all before it is known."""
-        number = _partition(source)
-        with self._locks[number]:
-            if self._next[number] == position:
-                self._marks[source] = mark
-                self._next[number], self._raised[number] = position + 1, position
-
-    def message(self, source: str, mark: int) -> Outgoing:
-        """The message that raises a mark. Its time is always 0: a file of a topic ends when times are far apart."""
-        return Outgoing(self._cluster.marks, _partition(source), 0, [source.encode()], [str(mark).encode()], [[]])
-
-    def _exists(self) -> bool:
-        """Whether the topic is there, kept as it should be; `Tampered("log_damaged")` when it alone is gone."""
-        if self._made:
-            return True
-        topics = self._client.topics()
-        if self._cluster.marks not in topics:
-            if any(name.startswith(self._cluster.topic("")) for name in topics):
-                raise Tampered("log_damaged", where=self._cluster.marks, detail="the marks of all sources are gone")
-            return False
-        if topics[self._cluster.marks] != MARK_PARTITIONS:
-            found = topics[self._cluster.marks]
-            raise Invalid("topic_partitions", where=self._cluster.marks, found=found, needed=MARK_PARTITIONS)
-        check_settings(self._client, self._cluster.marks, self._cluster.settings("compact"))
-        self._made = True
-        return True
-
-    def _wait_committed(self, place: Place, end: int, held_up: Callable[[], None]) -> int:
-        """The end of what is committed, once it is at `end` or behind it."""
-        begun, asked = time.monotonic(), False
-        while (committed := self._client.ends([place], committed=True)[place]) < end:
-            waited = time.monotonic() - begun
-            if waited > _GRACE_S and not asked:
-                asked = True
-                held_up()
-            if waited > self._cluster.patience_s:
-                detail = "another writer's transaction is still open"
-                raise Unavailable("log_unavailable", where=self._cluster.marks, detail=detail)
-            time.sleep(_PAUSE_S)
-        return committed
-
-
-def _partition(source: str) -> int:
-    return sha256(source.encode()).digest()[0] % MARK_PARTITIONS
-
-
-def make(client: Client, cluster: Cluster, topic: str, partitions: int, settings: Mapping[str, str]) -> None:
-    """Makes a topic that our principal alone may use."""
-    # First: without a list of its own a topic may be open to everybody.
-    client.allow(cluster.principal, own_rights(cluster.prefix, topic))
-    client.create(topic, partitions, settings)
-
-
-def check_settings(client: Client, topic: str, needed: Mapping[str, str]) -> None:
-    """Raises `Invalid("kafka_topic_settings")` where a topic is kept so that it would lose messages."""
-    found = client.settings(topic)
-    for name in _LOSING:
-        if found.get(name) != needed[name]:
-            raise Invalid("kafka_topic_settings", where=topic, name=name, found=found.get(name), needed=needed[name])

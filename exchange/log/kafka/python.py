@@ -165,6 +165,17 @@ class KafkaClient:
         with self._translated():
             return _Writer(self._common, self._cluster, transactional_id)
 
+    def appender(self) -> "_Appender":
+        """See `Client.appender`."""
+        with self._translated():
+            return _Appender(self._common, self._cluster)
+
+    def copies(self, topic: str) -> int:
+        """See `Client.copies`."""
+        with self._translated(), self._admin.use() as admin:
+            (found,) = admin.describe_topics([topic])
+            return min((len(part["replica_nodes"]) for part in found["partitions"]), default=0)
+
     def ends(self, places: Sequence[Place], *, committed: bool) -> Mapping[Place, int]:
         """See `Client.ends`."""
         level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
@@ -331,17 +342,16 @@ class _Reader:
         _quietly(self.consumer.close, autocommit=False, timeout_ms=1000)
 
 
-class _Writer:
-    """A `Writer` by kafka-python."""
+class _Appender:
+    """An `Appender` by kafka-python."""
 
-    def __init__(self, common: Mapping[str, Any], cluster: Cluster, transactional_id: str) -> None:
+    def __init__(self, common: Mapping[str, Any], cluster: Cluster, **more: object) -> None:
         self._cluster = cluster
         patience_ms = int(cluster.patience_s * 1000)
         self._producer = KafkaProducer(
             **common,
+            **more,
             metrics_enabled=False,
-            transactional_id=transactional_id,
-            transaction_timeout_ms=int(cluster.transaction_s * 1000),
             acks="all",
             enable_idempotence=True,
             delivery_timeout_ms=patience_ms + 1000,
@@ -351,6 +361,38 @@ class _Writer:
             linger_ms=0,
             allow_auto_create_topics=False,
         )
+
+    def put(self, batches: Sequence[Outgoing]) -> Sequence[range]:
+        """See `Appender.put`."""
+        try:
+            return together(self._sent(batches), batches)
+        except (KafkaError, OSError, ValueError) as error:
+            raise failure(type(error).__name__, str(error), self._cluster.where, self._cluster.user) from None
+
+    def close(self) -> None:
+        """See `Appender.close`: a producer waits for its brokers, so it does that on a thread of its own."""
+        Thread(target=_close, args=(self._producer, self._cluster.patience_s), daemon=True).start()
+
+    def _sent(self, batches: Sequence[Outgoing]) -> list[tuple[int, int]]:
+        """The positions of each batch's first and last message, all of them stored by the brokers."""
+        send = self._producer.send
+        ends = []
+        for one in batches:
+            sent = [
+                send(one.topic, value, key, headers, one.partition, one.time_ms)
+                for key, value, headers in zip(one.keys, one.values, one.headers, strict=True)
+            ]
+            ends.append((sent[0], sent[-1]))
+        self._producer.flush(timeout=self._cluster.patience_s)
+        return [(first.get(0).offset, last.get(0).offset) for first, last in ends]
+
+
+class _Writer(_Appender):
+    """A `Writer` by kafka-python."""
+
+    def __init__(self, common: Mapping[str, Any], cluster: Cluster, transactional_id: str) -> None:
+        transaction_ms = int(cluster.transaction_s * 1000)
+        super().__init__(common, cluster, transactional_id=transactional_id, transaction_timeout_ms=transaction_ms)
         try:
             self._producer.init_transactions()
         except BaseException as error:
@@ -375,23 +417,6 @@ class _Writer:
         # From here on a failure may come after the broker has stored all of it.
         self._bounded(self._producer.commit_transaction)
         return ranges
-
-    def close(self) -> None:
-        """See `Writer.close`: a producer waits for its brokers, so it does that on a thread of its own."""
-        Thread(target=_close, args=(self._producer, self._cluster.patience_s), daemon=True).start()
-
-    def _sent(self, batches: Sequence[Outgoing]) -> list[tuple[int, int]]:
-        """The positions of each batch's first and last message, all of them stored by the brokers."""
-        send = self._producer.send
-        ends = []
-        for one in batches:
-            sent = [
-                send(one.topic, value, key, headers, one.partition, one.time_ms)
-                for key, value, headers in zip(one.keys, one.values, one.headers, strict=True)
-            ]
-            ends.append((sent[0], sent[-1]))
-        self._producer.flush(timeout=self._cluster.patience_s)
-        return [(first.get(0).offset, last.get(0).offset) for first, last in ends]
 
     def _bounded(self, call: Callable[[], None]) -> None:
         """Ends the transaction; kafka-python itself waits for a dead broker without end."""
