@@ -22,6 +22,7 @@ FORMAT: Final = 1
 FILE: Final = "exchange.toml"
 SAMPLE: Final = "sample."  # so begins the origin of a sample site, and no other's
 _LARGEST: Final = 1 << 20
+_SEQUENCER: Final = ("auto", "never")
 # Not settings of a site: which site, whose token; and what only our own tests read.
 _OTHER_VARIABLES: Final = frozenset({"EXCHANGE_SITE", "EXCHANGE_TOKEN", "EXCHANGE_LEDGERS", "EXCHANGE_LANG"})
 _OF_TESTS: Final = "EXCHANGE_TEST_"
@@ -78,6 +79,12 @@ SETTINGS: Final = (
     Setting("kafka.ssl.ca.location", "text", "", "file of the brokers' certificate authority (PEM); else the system's"),
     Setting("kafka.replication.factor", "int", 3, "brokers that keep each record of a new topic", 1, 9),
     Setting("kafka.min.insync.replicas", "int", 2, "of these, how many must have it before it counts", 1, 9),
+    Setting(
+        "audit.sequencer",
+        "text",
+        "auto",
+        "auto: this process may become the audit log's sequencer; never: it follows one in another process",
+    ),
     Setting("postgresql.password", "secret", "", "password of the PostgreSQL servers: file: or env:; empty: none"),
     Setting(
         "policy.deadline_ms", "int", 100, "a question whose policy computes longer than this is refused", 1, 60_000
@@ -284,6 +291,8 @@ def _checked(name: str, value: object, *, where: str) -> str | int:
         raise Invalid("setting_wrong", where=where, name=name, expected="SCHEME:WHERE")
     if name == "time_zone":
         _check_zone(value, where)
+    if name == "audit.sequencer" and value not in _SEQUENCER:
+        raise Invalid("setting_wrong", where=where, name=name, expected=" / ".join(_SEQUENCER))
     return value
 
 

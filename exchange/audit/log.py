@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from exchange.audit import tiles
 from exchange.audit.entries import Entry, Receipt, decode, encode
+from exchange.audit.lag import Lag, measured
 from exchange.audit.note import Signer, check_origin, vkey
 from exchange.audit.schemas import KINDS, kind_of, parse_schema
 from exchange.audit.sequencer import Committed, Sequencer, first_head, published_head, read_file, tile_hashes
@@ -56,23 +57,25 @@ class AuditLog:
     Where the store is shared by several processes one of them is the sequencer; the thread of any other follows what
     that one publishes, and takes its place when it is free (then it recovers, as at an opening).
 
+    `key` signs checkpoints; who has only the log's verifier key (vkey) in its place follows and never leads.
+
     Opening recovers: it raises `Unavailable("audit_missing")` and `Tampered` as `Sequencer` does. After any fault of
     the sequencer (disk, clock, a second sequencer) nothing is ever signed from its memory again. On a server the place
     is given up, and whoever takes it next, this process too, recovers first; else, and after `Tampered` everywhere,
     every call is `Unavailable("audit_stopped")` until the log is opened anew.
     """
 
-    def __init__(self, store: AuditStore, key: Signer, now_ns: Callable[[], int]) -> None:
-        self._store, self._key, self._now_ns = store, key, now_ns
+    def __init__(self, store: AuditStore, key: Signer | str, now_ns: Callable[[], int]) -> None:
+        self._store, self._now_ns = store, now_ns
+        self._key, self._signer = key, None if isinstance(key, str) else key
         self._sequencer: Sequencer | None = None
         self._published: Head
-        self._epochs: Mapping[str, int]
         try:
             with _disk_faults():
-                if store.lead():
-                    self._lead()
+                if self._signer is not None and store.lead():
+                    self._lead(self._signer)
                 else:
-                    self._published, self._epochs = published_head(store, key), store.epochs()
+                    self._published = self._shown()
         except ExchangeError:
             store.close()
             raise
@@ -167,12 +170,15 @@ class AuditLog:
         until = time.monotonic() + timeout_s
         last = max((row.seq for row in self._store.pending(_REMEMBERED)), default=0)
         self._call()
+        needed: int | None = None  # the size that covers it: what others go on submitting is not waited for
         while True:
             self._wake.set()
-            first = next(iter(self._store.pending(1)), None)
-            head = self._store.head()  # after the look at what waits: it covers what waits no more
+            first = next(iter(self._store.pending(1)), None) if needed is None else None
+            if needed is None and (first is None or first.seq > last):
+                head = self._store.head()  # after the look at what waits: it covers what waits no more
+                needed = head.size if head else 0
             self._check_running()
-            if (first is None or first.seq > last) and (head is None or head.size <= self._published.size):
+            if needed is not None and needed <= self._published.size:
                 return
             if time.monotonic() > until:
                 raise Unavailable("audit_unavailable", seconds=timeout_s)
@@ -197,7 +203,17 @@ class AuditLog:
     def epochs(self) -> Mapping[str, int]:
         """Every epoch that entries of the log have raised, with its value."""
         self._check_running()
-        return self._epochs
+        sequencer = self._sequencer
+        return self._store.epochs() if sequencer is None else dict(sequencer.epochs)
+
+    @property
+    def leads(self) -> bool:
+        """Whether the log's sequencer is in this process just now."""
+        return self._sequencer is not None
+
+    def lag(self) -> Lag:
+        """How far this process's view of the log is behind; as `measured`, and `Unavailable("audit_stopped")`."""
+        return measured(self._store, self.size, self._now_ns(), self._decoded)
 
     def entry(self, index: int) -> tuple[str, dict[str, Any]]:
         """Kind and body of a published entry; `Invalid("audit_entry_unknown")` beyond the published size."""
@@ -268,8 +284,8 @@ class AuditLog:
         try:
             if self._sequencer is not None:
                 committed, self._fault = self._sequencer.commit(), None
-            elif self._store.lead():
-                self._lead()
+            elif self._signer is not None and self._store.lead():
+                self._lead(self._signer)
             else:
                 self._see()
                 self._fault = None
@@ -281,32 +297,37 @@ class AuditLog:
             self._tell_settled()  # in another process, or by the sequencer that was here before
         return committed
 
-    def _lead(self) -> None:
+    def _lead(self, signer: Signer) -> None:
         """Becomes the sequencer, from storage alone, as at every opening."""
-        self._sequencer = Sequencer(self._store, self._key, self._now_ns)
-        self._published, self._epochs = self._sequencer.head, dict(self._sequencer.epochs)
+        self._sequencer = Sequencer(self._store, signer, self._now_ns)
+        self._published = self._sequencer.head
+
+    def _shown(self) -> Head:
+        """What is published, its signature checked."""
+        return published_head(self._store, self._key)
 
     def _see(self) -> None:
         """Sees what the sequencer in another process has published."""
-        head = published_head(self._store, self._key)
+        head = self._shown()
         if head.size < self._published.size:
             raise Tampered("audit_log_damaged", where="checkpoint", detail="the published log went back")
-        if head.size > self._published.size:
-            self._epochs = self._store.epochs()
         self._published = head
 
     def _tell_settled(self) -> None:
         """Tells those who wait here what became of their entries in another process."""
         with self._lock:
             waiting = list(self._slots)
+        if not waiting:
+            return
         with suppress(Unavailable):
-            self._tell({entry_id: self._outcome(self._store.known(entry_id)) for entry_id in waiting})
+            found = self._store.known_of(waiting)
+            self._tell({entry_id: self._outcome(known) for entry_id, known in found.items()})
 
     def _resolve(self, committed: Committed) -> None:
         at_ns = committed.head.committed_ns
         outcomes: dict[bytes, tuple[int, int] | Mapping[str, object]] = dict(committed.refused)
         outcomes.update({entry_id: (index, at_ns) for entry_id, index in committed.indexes.items()})
-        self._published, self._epochs = committed.head, committed.epochs
+        self._published = committed.head
         self._tell(outcomes)
 
     def _tell(self, outcomes: Mapping[bytes, tuple[int, int] | Mapping[str, object] | None]) -> None:

@@ -19,6 +19,9 @@ _INSERT: Final = (
     "ON CONFLICT (id) DO NOTHING"
 )
 _KNOWN: Final = "SELECT digest, idx, committed_ns, refused FROM audit_outbox WHERE id = ?"
+_KNOWN_OF: Final = "SELECT id, digest, idx, committed_ns, refused FROM audit_outbox WHERE id IN"
+_PORTION: Final = 500
+_WAITING: Final = "SELECT count(*) FROM audit_outbox WHERE idx IS NULL AND refused IS NULL"
 _PENDING: Final = (
     "SELECT id, digest, leaf, kind, raises, rests_on, seq FROM audit_outbox "
     "WHERE idx IS NULL AND refused IS NULL ORDER BY seq LIMIT ?"
@@ -110,6 +113,21 @@ class LogRows:
         with self._reading() as connection:
             rows = _rows(connection, _KNOWN, (entry_id,))
         return Known(*rows[0]) if rows else None
+
+    def known_of(self, ids: Sequence[bytes]) -> Mapping[bytes, Known]:
+        """See `AuditStore.known_of`."""
+        found: dict[bytes, Known] = {}
+        with self._reading() as connection:
+            for start in range(0, len(ids), _PORTION):
+                portion = tuple(ids[start : start + _PORTION])
+                query = f"{_KNOWN_OF} ({','.join('?' * len(portion))})"
+                found.update((bytes(row[0]), Known(*row[1:])) for row in _rows(connection, query, portion))
+        return found
+
+    def waiting(self) -> int:
+        """See `AuditStore.waiting`."""
+        with self._reading() as connection:
+            return int(_rows(connection, _WAITING)[0][0])
 
     def pending(self, limit: int) -> Sequence[Row]:
         """See `AuditStore.pending`."""

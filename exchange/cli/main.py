@@ -21,6 +21,7 @@ from exchange.cli import (
     reading,
     reference,
     register,
+    sequencing,
     serving,
     sites,
     trying,
@@ -36,6 +37,7 @@ _COMMON = ("site", "token", "lang", "json")
 _ROOMS = {
     sites: {"init", "status"},
     serving: {"serve"},
+    sequencing: {"sequence"},
     docs: {"docs"},
     trying: {"try"},
     register: {"register", "department", "principal", "token", "dataset", "case"},

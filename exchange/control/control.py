@@ -69,6 +69,7 @@ class Control:
         actors: Actors,
         now_ns: Callable[[], int],
         room: Callable[[], None] = no_reserve,
+        first: int = 0,
     ) -> None:
         self._store = store
         self._audit = audit
@@ -77,7 +78,7 @@ class Control:
         self._room = room
         self._model = Model()
         self._lock = threading.Lock()
-        self._refusals = itertools.count()
+        self._refusals = itertools.count(first)  # another number in every process of one exchange
 
     def model(self) -> Model:
         """The read model, caught up with every event committed before the call."""

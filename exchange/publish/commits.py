@@ -124,8 +124,9 @@ def recover(parts: PublishParts) -> int:
     Raises:
         Tampered: `log_behind_commits`: the log has lost records that were committed (an old copy, a lost file).
     """
+    marks = parts.marks.marks()  # first: another process may begin a topic between the two looks
     topics = parts.log.topics()
-    for (topic, partition), mark in parts.marks.marks().items():
+    for (topic, partition), mark in marks.items():
         end = parts.log.end(topic, partition) if partition < topics.get(topic, 0) else 0
         if end < mark.hi:
             raise Tampered("log_behind_commits", where=f"{topic}/{partition}", end=end, committed=mark.hi)

@@ -23,12 +23,12 @@ from exchange.plan import Plan, Question
 from exchange.policy import Bundle
 from exchange.publish import Fates, Published, PublishTarget, publish, recover
 from exchange.settings import Settings, read_settings
-from exchange.signing.keys import SigningKey, new_signing_key, read_secret
+from exchange.signing.keys import SigningKey, new_signing_key, public_of, read_secret
 from exchange.signing.merkle import leaf_hash
 from exchange.signing.seals import Seal
 from exchange.site import VKEY, owned, seal_key
 from exchange.source import Adapter
-from exchange.wiring.engines import Engines, audit_store_of, database_of
+from exchange.wiring.engines import Engines, audit_log_of, database_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -65,11 +65,8 @@ def open_exchange(
         announce = stack.enter_context(owned(settings.root, command, now_ns()))
         database = database_of(settings, stack)
         check_revision(database)
-        signer = SigningKey.load(settings.secret_file("keys.audit"))
-        audit = AuditLog(audit_store_of(settings, database), signer, now_ns)
+        audit = audit_log_of(settings, database, now_ns)
         stack.callback(audit.close)
-        if settings.text("origin") != audit.origin:
-            raise Invalid("origin_differs", where=settings.origins["origin"], log=audit.origin)
         exchange = Exchange(settings, database, audit, now_ns, random_bytes, stack)
         exchange.announce = announce
         recover(exchange.publish_parts)
@@ -423,18 +420,31 @@ class Exchange(Engines):
 
     def delegated_seal_key(self, department: str) -> str:
         """The public key with which the exchange seals for a department; made when it is not there."""
-        file = seal_key(self.settings.root, check("department", department))
+        return self._delegated(check("department", department), None).public.hex()
+
+    def _delegated(self, department: str, recorded: str | None) -> SigningKey:
+        """The key in its file; where there is none, one made of the department's name and a secret that all gateways
+        of this exchange have: whichever of them a department was added through, the others have its key as well.
+        """
+        file = seal_key(self.settings.root, department)
         with self._keys:  # of two who add one department at once, both get the same key
-            # A key that a crash left before its department was recorded is taken up again.
-            key = SigningKey.load(file) if file.exists() else new_signing_key(file)
-        return key.public.hex()
+            if not file.exists():
+                root = read_secret(self.settings.secret_file("keys.pseudonym"))
+                seed = hmac.digest(root, b"seal\0" + department.encode(), "sha256")
+                if recorded in {None, public_of(seed).hex()}:
+                    # A key that a crash leaves before its department is recorded is taken up again.
+                    return new_signing_key(file, seed)
+            return SigningKey.load(file)
 
     def _sealing(self, department: str, own_key: Path | Seal | None) -> SigningKey | Seal:
         """What a batch of the department is sealed with, or was: by the key that the department is recorded with."""
-        file = own_key or seal_key(self.settings.root, department)
-        key = SigningKey.load(file) if isinstance(file, Path) else file
-        if key.public.hex() != self.control.model().departments[department].seal_key:
-            where = str(file) if isinstance(file, Path) else ""
+        recorded = self.control.model().departments[department].seal_key
+        if own_key is None:
+            key: SigningKey | Seal = self._delegated(department, recorded)
+        else:
+            key = SigningKey.load(own_key) if isinstance(own_key, Path) else own_key
+        if key.public.hex() != recorded:
+            where = "" if isinstance(own_key, Seal) else str(own_key or seal_key(self.settings.root, department))
             raise Invalid("seal_key_differs", where=where, department=department)
         if isinstance(key, Seal) and abs(key.time_ns - self.now_ns()) > _SEAL_NS:
             raise Invalid("seal_differs", where=key.dataset, detail="time")
