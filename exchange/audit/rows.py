@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from exchange.audit.store import Change, Head, Known, Row
 from exchange.errors import ExchangeError, Invalid, Tampered, Unavailable
-from exchange.log.server import SCHEME, is_server, server_fault
+from exchange.log.server import SCHEME, is_server, reading, server_fault
 
 _GROUP: Final = 200  # submits in one transaction
 _INSERT: Final = (
@@ -49,7 +49,7 @@ class LogRows:
     """
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        self._engine, self._reader = engine, reading(engine)
         # On a file our own writers queue here: SQLite's way to wait is to sleep and try again. A server needs no queue.
         self._writing: AbstractContextManager[Any] = nullcontext() if is_server(engine) else threading.Lock()
         self._queue = threading.Lock()
@@ -188,7 +188,7 @@ class LogRows:
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
-        with translated(self._engine), self._engine.connect() as connection:
+        with translated(self._engine), self._reader.connect() as connection:
             yield connection
 
 

@@ -91,6 +91,10 @@ class Control:
             self._model = model
             return model
 
+    def lag(self) -> int:
+        """How many events this process has not taken in yet; whatever is asked of it takes them in first."""
+        return max(self._store.head() - self._model.position, 0)
+
     def history(self, aggregate: str) -> Sequence[Event]:
         """Every event of an aggregate (`agreement/agr-17`), in their order."""
         return self._store.of(aggregate)

@@ -19,6 +19,7 @@ from exchange.errors import Tampered
 from exchange.log import RecordLog
 from exchange.log.dead_letters import topic_of
 from exchange.log.seals import CommitMarks, Sealed, SealStore, Transaction
+from exchange.log.server import reading
 from exchange.signing import merkle
 from exchange.signing.tags import SubjectTagger
 from exchange.site import no_reserve
@@ -79,6 +80,18 @@ def transactions(engine: Engine) -> Transaction:
             yield connection
 
     return transaction
+
+
+def readings(engine: Engine) -> Transaction:
+    """The same for what is read with one statement."""
+    reader = reading(engine)
+
+    @contextmanager
+    def read() -> Iterator[Connection]:
+        with translated(engine), reader.connect() as connection:
+            yield connection
+
+    return read
 
 
 def commit(parts: PublishParts, sealed: Sealed, ranges: Sequence[Range]) -> None:

@@ -18,7 +18,7 @@ from exchange.log import RecordLog
 from exchange.log.seals import CommitMarks, SealStore
 from exchange.log.server import SCHEME, is_server
 from exchange.policy import PolicyEngine
-from exchange.publish import PublishParts, transactions
+from exchange.publish import PublishParts, readings, transactions
 from exchange.settings import Settings, secret
 from exchange.signing.keys import SigningKey, read_secret
 from exchange.signing.pseudonyms import Actors
@@ -132,7 +132,7 @@ class Engines:
         return PublishParts(
             log=self.log,
             seals=SealStore(transaction),
-            marks=CommitMarks(transaction),
+            marks=CommitMarks(transaction, readings(self._database)),
             transaction=transaction,
             audit=self.audit,
             tagger=self.tagger,

@@ -93,6 +93,7 @@ class Exchange(Engines):
         self._free: list[Gateway] = []
         self._contracts: dict[str, Contract] = {}
         self._gateways = itertools.count(1)
+        self._partitions: dict[str, int] = {}
 
     @contextmanager
     def lent_gateway(self) -> Iterator["Gateway"]:
@@ -128,7 +129,8 @@ class Exchange(Engines):
                 log=self.log,
                 state=self.state,
                 audit=self.audit,
-                committed=self.publish_parts.marks.committed,
+                committed=self.publish_parts.marks.ends,
+                partitions=self.partitions,
                 members=self.control.members,
                 start_run=runs.start,
                 tagger=self.tagger,
@@ -237,6 +239,16 @@ class Exchange(Engines):
             keys={scope: self._scope_key(scope) for scope in scopes},
             sets={name: self.control.members(name) for name in needed_sets(plan.rows)},
         )
+
+    def partitions(self, topic: str, ends: Mapping[int, int] | None = None) -> int:
+        """How many partitions a dataset's topic has; 0 where there is none. The brokers are asked only where a record
+        is committed (`ends`, see `CommitMarks.ends`) in one that is not known here yet.
+        """
+        ends = self.publish_parts.marks.ends(topic) if ends is None else ends
+        known = self._partitions.get(topic, 0)
+        if known <= max(ends, default=0):
+            known = self._partitions[topic] = self.log.topics().get(topic, 0)
+        return known
 
     def contract(self, dataset: str) -> "Contract":
         """The dataset's contract as it was accepted."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from exchange.site import VKEY
+
 if TYPE_CHECKING:
     from exchange.wiring.exchange import Exchange
 

@@ -214,7 +214,7 @@ class Play:
         told = client.done(one.through, PROVIDER, "POST", target, {"reason": "over"})
         one.revoked, one.index = time.monotonic(), int(told["index"])
 
-    def _consume(self, number: int, random: Random, client: Client) -> None:
+    def _consume(self, _number: int, random: Random, client: Client) -> None:
         """Asks for every consumer in turn, through either gateway, without a pause."""
         while not self.over.is_set():
             of, gateway = consumer(random.randrange(CONSUMERS)), random.randrange(2)

@@ -3,6 +3,7 @@
 Judged from the exported log and from what clients were told: nothing of ours is imported, no database is read.
 """
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -152,8 +153,8 @@ def _figures(entries: Entries, told: Told, ends: Mapping[str, int]) -> dict[str,
     gateway_of = {body["run"]: body["gateway"].split("-")[1] for kind, body in entries if kind == "gateway_run"}
     at = [(index, gateway_of[body["run"]]) for index, (kind, body) in enumerate(entries) if kind == "release"]
     order = sorted(ends.values())
-    turns = sum(one[1] != other[1] for one, other in zip(at, at[1:], strict=False))
-    gaps = sum(any(lo < index < hi for index, _ in at) for lo, hi in zip(order, order[1:], strict=False))
+    turns = sum(one[1] != other[1] for one, other in itertools.pairwise(at))
+    gaps = sum(any(lo < index < hi for index, _ in at) for lo, hi in itertools.pairwise(order))
     statuses = Counter(f"{one.status} {one.code}".strip() for one in told.got)
     return {
         "revokes": sum(bool(one.revoked) for one in told.granted),
