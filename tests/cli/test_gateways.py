@@ -16,8 +16,7 @@ from exchange.settings import read_settings
 from tests import simulator
 from tests.api.serving import asked, lookup, served
 from tests.simulator import AUDITOR, Site
-from tests.torture.gateways import sequencing
-from tests.torture.test_gateways import on_servers
+from tests.torture.gateways import on_servers, sequencing
 
 SERVERS = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.enable_socket]
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -17,15 +18,16 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests import simulator
+from tests import services, simulator
 from tests.api.serving import Served, served
 from tests.simulator import AUTHORITY, CHECKER, DATASET, MEMBERS, OTHERS, PROVIDER, SYSTEM, Site
+from tests.test_simulator_postgres import settings_for
 from tests.torture.client import Asked, Client, released
 from tests.torture.revokes import Got, Granted, Told, judge
 
-CONSUMERS = 12
-GOVERNORS = 3
-READERS = 6
+CONSUMERS = 12  # at the least: one for every twenty revokes, for a question names all that its consumer ever had
+GOVERNORS = 6
+READERS = 8
 SOURCES = ("ny.renshe/first", "ny.renshe/second", "ny.renshe/both")
 _CASE = "case-of-all"
 _SEEN_S = 20.0  # how long a governor waits for both gateways to release before it revokes
@@ -39,23 +41,20 @@ class Town:
     site: Site
     gateways: list[Served]
     tokens: dict[str, str]
+    consumers: list[str]
 
     def client(self) -> Client:
         """A client for one thread."""
         return Client([one.port for one in self.gateways], self.tokens)
 
 
-def consumer(number: int) -> str:
-    """A department that consumes."""
-    return f"ny.d{number:02}"
-
-
 @contextmanager
-def town(folder: Path, settings: dict[str, str]) -> Iterator[Town]:
+def town(folder: Path, settings: dict[str, str], count: int = CONSUMERS) -> Iterator[Town]:
     """Two gateways and a sequencer on the servers that the settings name, each a process of its own."""
     (folder / "first").mkdir()
     site = simulator.build(folder / "first", **settings)
-    _register(site)
+    consumers = [f"ny.d{number:03}" for number in range(count)]
+    _register(site, consumers)
     other = Site(folder / "second")
     other.folder.mkdir()
     _must(site.run("init", str(other.root), "--gateway-of", str(site.root)))
@@ -64,7 +63,7 @@ def town(folder: Path, settings: dict[str, str]) -> Iterator[Town]:
         stack.enter_context(sequencing(site))
         more = {"policy_deadline_ms": 20_000}
         gateways = [stack.enter_context(served(one, audit_sequencer="never", **more)) for one in (site, other)]
-        yield Town(site, gateways, tokens)
+        yield Town(site, gateways, tokens, consumers)
 
 
 @contextmanager
@@ -94,9 +93,8 @@ def _must(ran: simulator.Ran) -> None:
         raise AssertionError(ran.stderr)
 
 
-def _register(site: Site) -> None:
+def _register(site: Site, names: list[str]) -> None:
     """The consumers, each with a steward who asks and a system that reads."""
-    names = [consumer(number) for number in range(CONSUMERS)]
     departments = [{"id": one, "title_zh": one, "title_en": one, "region": "431126"} for one in names]
     roles = {"steward": "steward", "reader": "department_system"}
     principals = [
@@ -135,7 +133,7 @@ class Play:
         client = self.town.client()
         client.done(0, CHECKER, "POST", "/v1/cases", {
             "id": _CASE, "title": "synthetic", "ids": list(MEMBERS),
-            "departments": [consumer(number) for number in range(CONSUMERS)],
+            "departments": self.town.consumers,
         })  # fmt: skip
         client.close()
         governors = [self._thread(self._govern, number) for number in range(GOVERNORS)]
@@ -166,7 +164,7 @@ class Play:
 
     def _govern(self, number: int, random: Random, client: Client) -> None:
         """Makes an agreement by three people, lets both gateways release under it, revokes it; again."""
-        mine = [consumer(one) for one in range(number, CONSUMERS, GOVERNORS)]
+        mine = self.town.consumers[number::GOVERNORS]
         while not self.over.is_set():
             with self._lock:
                 if self._left <= 0:
@@ -217,7 +215,7 @@ class Play:
     def _consume(self, _number: int, random: Random, client: Client) -> None:
         """Asks for every consumer in turn, through either gateway, without a pause."""
         while not self.over.is_set():
-            of, gateway = consumer(random.randrange(CONSUMERS)), random.randrange(2)
+            of, gateway = random.choice(self.town.consumers), random.randrange(2)
             who, asked = f"reader.{of}", {"purpose": simulator.PURPOSE, "case": _CASE}
             if random.random() < 0.8:
                 target, body = f"/v1/datasets/{DATASET}/lookup", {**asked, "ids": [random.choice(MEMBERS)]}
@@ -266,11 +264,28 @@ def record(source: str, sequence: int) -> dict[str, Any]:
     }
 
 
+def on_servers(postgres: str, folder: Path) -> dict[str, str]:
+    """Settings of a site with everything on servers."""
+    kafka, prefix = services.kafka(), "g" + uuid.uuid4().hex[:12]
+    found = {
+        **settings_for(postgres, folder),
+        "engines_log": f"kafka+librdkafka:{kafka.url.removeprefix('kafka:')}/{prefix}",
+        "kafka_security.protocol": "PLAINTEXT",
+        "kafka_replication.factor": "1",
+        "kafka_min.insync.replicas": "1",
+    }
+    if kafka.passwords:
+        password = folder / "kafka.password"
+        password.write_text(kafka.passwords["exchange"], "utf-8")
+        found |= {"kafka_security.protocol": "SASL_PLAINTEXT", "kafka_sasl.password": f"file:{password}"}
+    return found
+
+
 def play(
     folder: Path, settings: dict[str, str], revokes: int, seed: str, on_revoke: Callable[[], object] = lambda: None
 ) -> dict[str, Any]:
     """One run; its figures, when all held."""
-    with town(folder, settings) as it:
+    with town(folder, settings, max(CONSUMERS, revokes // 20)) as it:
         playing = Play(it, revokes, seed, on_revoke)
         begun = time.monotonic()
         playing.run()
