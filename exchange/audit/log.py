@@ -70,6 +70,7 @@ class AuditLog:
         self._key, self._signer = key, None if isinstance(key, str) else key
         self._sequencer: Sequencer | None = None
         self._published: Head
+        self._seeing = threading.Lock()
         try:
             with _disk_faults():
                 if self._signer is not None and store.lead():
@@ -96,7 +97,7 @@ class AuditLog:
         Raises:
             Invalid: as `encode`; `audit_id_reused` for an id that stands for another entry.
         """
-        self._check_running()
+        self.check_running()
         self._store.add(connection, _row(entry))
 
     def submit(self, entries: Sequence[Entry], *, soon: bool = True) -> None:
@@ -106,7 +107,7 @@ class AuditLog:
         entry follows at once, `soon=False` lets both be in one commit; if none does, this one is in the log all the
         same, a moment later.
         """
-        self._check_running()
+        self.check_running()
         rows = [_row(entry) for entry in entries]
         with self._lock:
             fresh = [row.id for row in rows if row.id not in self._slots and row.id not in self._outcomes]
@@ -133,7 +134,7 @@ class AuditLog:
         """
         until = time.monotonic() + timeout_s
         while True:
-            self._check_running()
+            self.check_running()
             with self._lock:
                 outcome, slot = self._outcomes.get(entry_id), self._slots.get(entry_id)
                 known = outcome is not None or slot is not None
@@ -150,7 +151,7 @@ class AuditLog:
                 if forgotten and time.monotonic() < until:
                     continue  # whoever made the slot has no use for it: look for oneself
             if outcome is None:
-                self._check_running()
+                self.check_running()
                 if self._fault is not None:
                     raise Unavailable("audit_stopped", cause=self._fault)
                 raise Unavailable("audit_unavailable", seconds=timeout_s)
@@ -177,7 +178,7 @@ class AuditLog:
             if needed is None and (first is None or first.seq > last):
                 head = self._store.head()  # after the look at what waits: it covers what waits no more
                 needed = head.size if head else 0
-            self._check_running()
+            self.check_running()
             if needed is not None and needed <= self._published.size:
                 return
             if time.monotonic() > until:
@@ -186,9 +187,8 @@ class AuditLog:
 
     @property
     def size(self) -> int:
-        """The number of entries under the published checkpoint."""
-        self._check_running()
-        return self._published.size
+        """The number of entries under the published checkpoint, of now: another process may have published it."""
+        return self._looked().size
 
     @property
     def origin(self) -> str:
@@ -196,13 +196,12 @@ class AuditLog:
         return self._published.origin
 
     def checkpoint(self) -> bytes:
-        """The published checkpoint, a signed note."""
-        self._check_running()
-        return self._published.checkpoint
+        """The published checkpoint of now, a signed note."""
+        return self._looked().checkpoint
 
     def epochs(self) -> Mapping[str, int]:
         """Every epoch that entries of the log have raised, with its value."""
-        self._check_running()
+        self.check_running()
         sequencer = self._sequencer
         return self._store.epochs() if sequencer is None else dict(sequencer.epochs)
 
@@ -213,7 +212,8 @@ class AuditLog:
 
     def lag(self) -> Lag:
         """How far this process's view of the log is behind; as `measured`, and `Unavailable("audit_stopped")`."""
-        return measured(self._store, self.size, self._now_ns(), self._decoded)
+        self.check_running()
+        return measured(self._store, self._published.size, self._now_ns(), self._decoded)
 
     def entry(self, index: int) -> tuple[str, dict[str, Any]]:
         """Kind and body of a published entry; `Invalid("audit_entry_unknown")` beyond the published size."""
@@ -248,8 +248,13 @@ class AuditLog:
 
     def evidence(self, index: int) -> bytes:
         """The C2SP tlog-proof of one entry under the published checkpoint: what an auditor keeps."""
-        head = self._published
+        head = self._looked()
         return tiles.proof_text(index, self.proof(index, head.size), head.checkpoint)
+
+    def check_running(self) -> None:
+        """Raises `Unavailable("audit_stopped")` where the log was closed or stopped for good; asks no store."""
+        if self._stopped is not None:
+            raise Unavailable("audit_stopped", cause=self._stopped)
 
     def close(self) -> None:
         """Ends the sequencer after the commit it is at. What was submitted waits for the next start."""
@@ -300,20 +305,30 @@ class AuditLog:
     def _lead(self, signer: Signer) -> None:
         """Becomes the sequencer, from storage alone, as at every opening."""
         self._sequencer = Sequencer(self._store, signer, self._now_ns)
-        self._published = self._sequencer.head
+        with self._seeing:  # whoever looks meanwhile may have an older answer of the store
+            self._published = self._sequencer.head
 
     def _shown(self) -> Head:
         """What is published, its signature checked."""
         return published_head(self._store, self._key)
 
+    def _looked(self) -> Head:
+        """What is published now: who follows must ask, for what was told through another process is in it."""
+        self.check_running()
+        if self._sequencer is None:
+            with _disk_faults():
+                self._see()
+        return self._published
+
     def _see(self) -> None:
         """Sees what the sequencer in another process has published."""
-        if self._store.published() == self._published.checkpoint:
-            return
-        head = self._shown()
-        if head.size < self._published.size:
-            raise Tampered("audit_log_damaged", where="checkpoint", detail="the published log went back")
-        self._published = head
+        with self._seeing:  # else an older answer of the store might come after a newer one
+            if self._store.published() == self._published.checkpoint:
+                return
+            head = self._shown()
+            if head.size < self._published.size:
+                raise Tampered("audit_log_damaged", where="checkpoint", detail="the published log went back")
+            self._published = head
 
     def _tell_settled(self) -> None:
         """Tells those who wait here what became of their entries in another process."""
@@ -329,7 +344,8 @@ class AuditLog:
         at_ns = committed.head.committed_ns
         outcomes: dict[bytes, tuple[int, int] | Mapping[str, object]] = dict(committed.refused)
         outcomes.update({entry_id: (index, at_ns) for entry_id, index in committed.indexes.items()})
-        self._published = committed.head
+        with self._seeing:
+            self._published = committed.head
         self._tell(outcomes)
 
     def _tell(self, outcomes: Mapping[bytes, tuple[int, int] | Mapping[str, object] | None]) -> None:
@@ -358,10 +374,6 @@ class AuditLog:
         for slot in slots:
             slot.ready.set()
 
-    def _check_running(self) -> None:
-        if self._stopped is not None:
-            raise Unavailable("audit_stopped", cause=self._stopped)
-
     def _forget(self, ids: Sequence[bytes]) -> None:
         """Lets go of slots that nothing will fill; who waits for one looks again."""
         with self._lock:
@@ -372,7 +384,7 @@ class AuditLog:
 
     def _settled(self, entry_id: bytes) -> tuple[int, int] | Mapping[str, object] | None:
         """The outcome by the outbox's word; None while the entry waits for its checkpoint."""
-        self._check_running()
+        self.check_running()
         known = self._store.known(entry_id)
         if known is None:
             self._forget([entry_id])

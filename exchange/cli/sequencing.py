@@ -32,11 +32,11 @@ def _sequence(terminal: Terminal, parsed: argparse.Namespace) -> None:
         while True:
             now = "sequencer_leads" if audit.leads else "sequencer_stands_by"
             if now != said:
-                terminal.say(now, origin=audit.origin, size=audit.size)
+                terminal.say(now, origin=audit.origin)
                 said = now
             if stopped.wait(_LOOK_S):
                 break
-            audit.checkpoint()  # raises what has stopped it for good: whoever watches over this process starts it anew
+            audit.check_running()  # what has stopped it for good ends it: whoever watches over it starts it anew
     terminal.say("sequencer_stopped")
 
 

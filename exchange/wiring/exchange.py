@@ -155,10 +155,16 @@ class Exchange(Engines):
         """The name of this site's gateways in the log: one that other folders with the same log do not have."""
         if self.settings.engine("audit")[0] != SCHEME:
             return plain
-        file = self.settings.path("data/gateway.id")
-        if not file.is_file():
-            file.write_text(self.random_bytes(4).hex(), "ascii")
-        return f"{plain}-{file.read_text('ascii')}"
+        file, folder = self.settings.path("data/gateway.id"), str(self.settings.path("data").stat().st_ino)
+        try:
+            name, made_in = [*file.read_text("ascii").split(), folder][:2]
+        except (OSError, ValueError):
+            name, made_in = "", ""
+        if made_in != folder:  # none yet; or a copied folder, which would go on with the runs of another gateway
+            name, draft = self.random_bytes(4).hex(), file.with_suffix(".new")
+            draft.write_text(f"{name} {folder}", "ascii")
+            draft.replace(file)
+        return f"{plain}-{name}"
 
     def decide(self, question: Question, model: Model) -> Plan:
         """The plan for a question whose facts are of this model, under the model's active policy revision.

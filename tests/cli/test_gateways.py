@@ -97,7 +97,7 @@ class TestOnServers:
             leader.kill()
             assert gateway.audit.append(_query(2)).index == before + 1  # else `audit_unavailable`
             assert standby.stderr is not None
-            assert ": leads, " in standby.stderr.readline()
+            assert standby.stderr.readline().endswith(": leads\n")
             standby.send_signal(signal.SIGTERM)
             assert standby.wait(60) == 0
             assert standby.stderr.readline().startswith("stopped; ")
