@@ -4,19 +4,18 @@ import json
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection
 
-from exchange.audit import tiles
-from exchange.audit.entries import Entry, Receipt, decode, encode
+from exchange.audit.entries import Entry, Receipt, encode
 from exchange.audit.lag import Lag, measured
 from exchange.audit.note import Signer, check_origin, vkey
-from exchange.audit.schemas import KINDS, kind_of, parse_schema
-from exchange.audit.sequencer import Committed, Sequencer, first_head, published_head, read_file, tile_hashes
+from exchange.audit.reading import LogReader, disk_cause, disk_faults
+from exchange.audit.sequencer import Committed, Sequencer, first_head, published_head
 from exchange.audit.store import AuditStore, Head, Known, Row
 from exchange.errors import ExchangeError, Invalid, Refused, Tampered, Unavailable
 from exchange.names import canonical
@@ -44,14 +43,14 @@ def create(store: AuditStore, origin: str, key: Signer, now_ns: Callable[[], int
         Unavailable: `audit_stopped` when the disk fails.
     """
     head = first_head(check_origin(origin), key, now_ns())
-    with _disk_faults():
+    with disk_faults():
         store.begin(head)
         store.publish(head.checkpoint)
     # A crash between the two: opening the log publishes the checkpoint of the lock row.
     return vkey(origin, key.public)
 
 
-class AuditLog:
+class AuditLog(LogReader):
     """The log, open, with its sequencer's thread. Any thread may use it.
 
     Where the store is shared by several processes one of them is the sequencer; the thread of any other follows what
@@ -66,13 +65,14 @@ class AuditLog:
     """
 
     def __init__(self, store: AuditStore, key: Signer | str, now_ns: Callable[[], int]) -> None:
-        self._store, self._now_ns = store, now_ns
+        super().__init__(store)
+        self._now_ns = now_ns
         self._key, self._signer = key, None if isinstance(key, str) else key
         self._sequencer: Sequencer | None = None
         self._published: Head
         self._seeing = threading.Lock()
         try:
-            with _disk_faults():
+            with disk_faults():
                 if self._signer is not None and store.lead():
                     self._lead(self._signer)
                 else:
@@ -80,7 +80,6 @@ class AuditLog:
         except ExchangeError:
             store.close()
             raise
-        self._schemas = {kind_of(kind).prefix: kind_of(kind).parsed for kind in KINDS}
         self._stopped: str | None = None  # for good
         self._fault: str | None = None  # what keeps this process from seeing or making a checkpoint just now
         self._lock = threading.Lock()
@@ -215,42 +214,6 @@ class AuditLog:
         self.check_running()
         return measured(self._store, self._published.size, self._now_ns(), self._decoded)
 
-    def entry(self, index: int) -> tuple[str, dict[str, Any]]:
-        """Kind and body of a published entry; `Invalid("audit_entry_unknown")` beyond the published size."""
-        for _, kind, body in self.entries(index, index + 1):
-            return kind, body
-        raise Invalid("audit_entry_unknown", entry=index)
-
-    def entries(self, start: int, stop: int) -> Iterator[tuple[int, str, dict[str, Any]]]:
-        """Published entries from `start` to before `stop`, in order: (index, kind, body)."""
-        for index, leaf in self._leaves(max(start, 0), min(stop, self.size)):
-            yield index, *self._decoded(leaf)
-
-    def leaf(self, index: int) -> bytes:
-        """The bytes of a published entry, as they are hashed; `Invalid("audit_entry_unknown")` beyond the size."""
-        for _, leaf in self._leaves(index, min(index + 1, self.size)):
-            return leaf
-        raise Invalid("audit_entry_unknown", entry=index)
-
-    def proof(self, index: int, size: int | None = None) -> list[bytes]:
-        """The inclusion proof of an entry in the tree of `size` (default: the published one)."""
-        size = self.size if size is None else size
-        if not 0 <= index < size <= self.size:
-            raise Invalid("audit_entry_unknown", entry=index)
-        return tiles.inclusion(index, size, self._tile)
-
-    def consistency(self, old: int, new: int | None = None) -> list[bytes]:
-        """The consistency proof between two sizes of the log (default: to the published one)."""
-        new = self.size if new is None else new
-        if not 0 <= old <= new <= self.size:
-            raise Invalid("audit_entry_unknown", entry=old)
-        return tiles.consistency(old, new, self._tile)
-
-    def evidence(self, index: int) -> bytes:
-        """The C2SP tlog-proof of one entry under the published checkpoint: what an auditor keeps."""
-        head = self._looked()
-        return tiles.proof_text(index, self.proof(index, head.size), head.checkpoint)
-
     def check_running(self) -> None:
         """Raises `Unavailable("audit_stopped")` where the log was closed or stopped for good; asks no store."""
         if self._stopped is not None:
@@ -278,7 +241,7 @@ class AuditLog:
         except ExchangeError as error:
             cause = _cause(error)
         except OSError as error:
-            cause = _disk_cause(error)
+            cause = disk_cause(error)
         finally:
             self._stop(cause)
             self._store.close()  # with the sequencer's place: another process may take it
@@ -316,7 +279,7 @@ class AuditLog:
         """What is published now: who follows must ask, for what was told through another process is in it."""
         self.check_running()
         if self._sequencer is None:
-            with _disk_faults():
+            with disk_faults():
                 self._see()
         return self._published
 
@@ -405,46 +368,9 @@ class AuditLog:
         head = self._published
         return Receipt(outcome[0], head.size, head.checkpoint, outcome[1])
 
-    def _tile(self, level: int, n: int) -> list[bytes]:
-        with _disk_faults():
-            return tile_hashes(self._store, level, n, self._published.size)
-
-    def _leaves(self, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
-        while start < stop:
-            n = start // tiles.WIDTH
-            size = self._published.size
-            width = tiles.width_at(None, n, size)
-            with _disk_faults():
-                bundle = read_file(self._store, None, n, size)
-            leaves = tiles.unframe(bundle, width, tiles.path(None, n, width))
-            until = min(stop, n * tiles.WIDTH + width)
-            yield from zip(range(start, until), leaves[start % tiles.WIDTH :], strict=False)
-            start = until
-
-    def _decoded(self, leaf: bytes) -> tuple[str, dict[str, Any]]:
-        if leaf[:8] not in self._schemas:  # written by another version of this program
-            index = self._store.schemas().get(leaf[:8])
-            if index is None:
-                raise Tampered("audit_leaf_undecodable", detail="no schema entry for its prefix")
-            prefix, parsed = parse_schema(self.entry(index)[1]["text"])
-            self._schemas[prefix] = parsed
-        return decode(leaf, self._schemas)
-
 
 def _cause(error: ExchangeError) -> str:
     return str(error.facts.get("cause", error))
-
-
-def _disk_cause(error: OSError) -> str:
-    return f"disk: {error.strerror or type(error).__name__}"
-
-
-@contextmanager
-def _disk_faults() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise Unavailable("audit_stopped", cause=_disk_cause(error)) from error
 
 
 def _row(entry: Entry) -> Row:
