@@ -1,4 +1,4 @@
-"""Eighty of the revokes of `make torture`, through two gateways under load."""
+"""Sixty of the revokes of `make torture`, through two gateways under load."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from tests.torture.gateways import on_servers, play
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.enable_socket]
 
-REVOKES = 80
+REVOKES = 60
 
 
 def test_no_release_after_a_revoke(postgres: str, tmp_path: Path) -> None:
