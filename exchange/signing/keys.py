@@ -83,14 +83,22 @@ def new_secret(path: Path, random: Callable[[int], bytes]) -> bytes:
     return secret
 
 
-def copy_key(path: Path, copy: Path) -> None:
-    """The same key in another file, durable on return.
+def read_key(path: Path) -> bytes:
+    """What stands in a key's file, to be written into another one by `write_key`.
 
     Raises:
-        Invalid: `key_unreadable`, `key_readable_by_others`, `key_exists`.
-        Unavailable: `key_not_written`.
+        Invalid: `key_unreadable`, `key_readable_by_others`.
     """
-    _write(copy, _read(path))
+    return _read(path)
+
+
+def write_key(path: Path, content: bytes) -> None:
+    """Makes a key's file with this content, durable on return.
+
+    Raises:
+        Invalid: `key_exists`. Unavailable: `key_not_written`.
+    """
+    _write(path, content)
 
 
 def read_secret(path: Path) -> bytes:

@@ -9,7 +9,7 @@ from typing import Final
 from exchange.control.database import check_revision
 from exchange.errors import Invalid, Unavailable
 from exchange.settings import SETTINGS, Settings, new_settings, read_settings, write_settings
-from exchange.signing.keys import copy_key
+from exchange.signing.keys import read_key, write_key
 from exchange.site import FOLDERS, VKEY
 from exchange.wiring.engines import audit_store_of, check_shared, database_of, log_key
 
@@ -50,12 +50,13 @@ def make_gateway(
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise Invalid("site_exists", where=str(root))
     _check_log(of)
-    keys = list(_keys(of, settings, standby=standby))
+    keys = [(read_key(file), copy) for file, copy in _keys(of, settings, standby=standby)]
     root.mkdir(parents=True, exist_ok=True)
     for folder in FOLDERS:
         (root / folder).mkdir(mode=0o700 if folder in {"data", "keys"} else 0o755)
-    for file, copy in keys:
-        copy_key(file, copy)
+    for content, copy in keys:
+        copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_key(copy, content)
     (root / VKEY).write_text(log_key(of) + "\n", "utf-8")
     # A crash before this line leaves a folder that is no site: without settings no program opens it.
     write_settings(settings)
@@ -83,8 +84,10 @@ def _keys(of: Settings, settings: Settings, *, standby: bool) -> Iterator[tuple[
     for name in (*_SECRETS, *(["keys.audit"] if standby else [])):
         yield of.secret_file(name), settings.secret_file(name)
     for name in _PASSWORDS:
-        if of.text(name).startswith("file:") and of.secret_file(name) != settings.secret_file(name):
-            yield of.secret_file(name), settings.secret_file(name)
+        if of.text(name).startswith("file:") and of.secret_file(name).is_file():  # one that is not needed is not there
+            copy = settings.secret_file(name) if settings.text(name) == of.text(name) else of.secret_file(name)
+            if copy != of.secret_file(name):
+                yield of.secret_file(name), copy
     for file in sorted((of.root / "keys").glob("seal-*.key")):
         yield file, settings.root / "keys" / file.name
 

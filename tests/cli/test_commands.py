@@ -75,7 +75,19 @@ WORDS = {
     "audit proof": "0",
 }
 NO_TOKEN = {
-    *("init", "view", "audit verify", "audit export", "errors", "completion", "demo", "docs", "serve", "try"),
+    *(
+        "init",
+        "view",
+        "audit verify",
+        "audit export",
+        "errors",
+        "completion",
+        "demo",
+        "docs",
+        "serve",
+        "sequence",
+        "try",
+    ),
     *("backup", "restore", "db upgrade", "doctor", "config show"),  # whoever may read the site's files needs none
 }
 

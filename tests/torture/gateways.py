@@ -187,13 +187,16 @@ class Play:
         def gateway() -> int:
             return random.randrange(2)
 
-        asked = client.done(gateway(), f"steward.{of}", "POST", "/v1/agreements", {"terms": terms(of)})
-        name = str(asked["about"])
+        while (
+            asked := client.ask(gateway(), f"steward.{of}", "POST", "/v1/agreements", {"terms": terms(of)})
+        ).status == 503:
+            pass  # what may be there now nobody endorses
+        name = str(asked.json["about"])
         endorsed = {"verdict": "endorse", "note": "needed"}
-        client.done(gateway(), PROVIDER, "POST", f"/v1/agreements/{name}/review", endorsed)
+        self._command(client, gateway(), PROVIDER, name, "review", "endorsed", endorsed)
         made = Granted(of, name, time.monotonic())
         self.told.granted.append(made)
-        client.done(gateway(), AUTHORITY, "POST", f"/v1/agreements/{name}/approve")
+        self._command(client, gateway(), AUTHORITY, name, "approve", "active")
         made.approved = time.monotonic()
         return made
 
@@ -208,9 +211,22 @@ class Play:
     def _revoke(self, one: Granted, random: Random, client: Client) -> None:
         one.through = random.randrange(2)
         one.revoking = time.monotonic()
-        target = f"/v1/agreements/{one.agreement}/revoke"
-        told = client.done(one.through, PROVIDER, "POST", target, {"reason": "over"})
-        one.revoked, one.index = time.monotonic(), int(told["index"])
+        index = self._command(client, one.through, PROVIDER, one.agreement, "revoke", "revoked", {"reason": "over"})
+        one.revoked, one.index = time.monotonic(), index
+
+    def _command(
+        self, client: Client, gateway: int, who: str, agreement: str, action: str, becomes: str, body: object = None
+    ) -> int:
+        """Does it; the index of its entry. An answer of 503 says that it may have been done: then it is looked at, and
+        the index is -1.
+        """
+        target = f"/v1/agreements/{agreement}"
+        while (answer := client.ask(gateway, who, "POST", f"{target}/{action}", body)).status == 503:
+            if client.done(gateway, who, "GET", target)["status"] == becomes:
+                return -1
+        if answer.status != 200:
+            raise AssertionError(f"{action} of {agreement}: {answer.status} {answer.body!r}")
+        return int(answer.json["index"])
 
     def _consume(self, _number: int, random: Random, client: Client) -> None:
         """Asks for every consumer in turn, through either gateway, without a pause."""
@@ -245,7 +261,7 @@ class Play:
                 last += _BATCH
                 with self._lock:
                     self.told.published[source] = max(last, self.told.published.get(source, 0))
-            elif answer.code not in {"source_contended", "log_unavailable"}:  # both say: send again
+            elif answer.status != 503:  # which says: send the same again
                 raise AssertionError(answer.body)
             self.over.wait(random.uniform(0.05, 0.2))
 

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tests.torture.leaves import decoded, leaves_of
 
@@ -51,6 +51,8 @@ class Told:
     published: dict[str, int] = field(default_factory=dict)
 
 
+# On a machine that cannot keep up, nothing is told and nothing released: the log's 5 s were over.
+_ENDED: Final = frozenset({(403, "question_refused"), (503, "audit_unavailable")})
 Entries = list[tuple[str, Mapping[str, Any]]]
 
 
@@ -73,7 +75,7 @@ def _ends(entries: Entries, told: Told) -> dict[str, int]:
         if kind == "control" and body["type"] == "agreement.revoked/1"
     }
     for one in told.granted:
-        if one.revoked:
+        if one.index >= 0:  # an answer of 503 tells none
             assert ends.get(one.agreement) == one.index, f"{one.agreement} was revoked at {one.index}, as it was told"
     return ends
 
@@ -118,9 +120,9 @@ def _answers_fit(entries: Entries, told: Told) -> None:
             assert not late, f"data under {agreement}, asked for after its revoke had returned: entry {got.index}"
         now = _state(known, got)
         if now == "ended":
-            assert (got.status, got.code) == (403, "question_refused"), f"after a revoke: {got}"
+            assert (got.status, got.code) in _ENDED, f"after a revoke: {got}"
         if now == "in force":
-            assert got.status == 200, f"between approval and revoke: {got}"
+            assert got.status in {200, 503}, f"between approval and revoke: {got}"
 
 
 def _state(known: Sequence[Granted], got: Got) -> str:

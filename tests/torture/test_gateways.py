@@ -11,6 +11,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.enable_socket
 REVOKES = 60
 
 
+@pytest.mark.timeout(600)  # of a machine that does much else; alone it takes seconds
 def test_no_release_after_a_revoke(postgres: str, tmp_path: Path) -> None:
     """After a revoke through one gateway has returned, neither releases, and no release has a higher index; all that
     clients received is in the log, and all that was published through both is readable, once.
