@@ -112,7 +112,7 @@ def _gateways(chosen: argparse.Namespace) -> int:
     end, folder = services.begin_run(), Path(tempfile.mkdtemp(prefix="torture-"))
     try:
         with tqdm(total=chosen.revokes, desc="revokes") as bar, services_postgres.the_server().database() as url:
-            figures = play(folder, on_servers(url, folder), chosen.revokes, chosen.seed, bar.update)
+            figures = play(folder, on_servers(url, folder), chosen.revokes, chosen.seed, bar.update, chosen.seconds)
     except pytest.skip.Exception as skipped:
         print(f"revokes through two gateways: skipped, {skipped}")
         return 0

@@ -120,6 +120,7 @@ class Play:
     revokes: int
     seed: str
     on_revoke: Callable[[], object]
+    until: float
     told: Told = field(default_factory=Told)
     faults: list[BaseException] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
@@ -167,7 +168,7 @@ class Play:
         mine = self.town.consumers[number::GOVERNORS]
         while not self.over.is_set():
             with self._lock:
-                if self._left <= 0:
+                if self._left <= 0 or time.monotonic() > self.until:
                     return
                 self._left -= 1
             # At any time all but one of its consumers have an agreement.
@@ -298,12 +299,17 @@ def on_servers(postgres: str, folder: Path) -> dict[str, str]:
 
 
 def play(
-    folder: Path, settings: dict[str, str], revokes: int, seed: str, on_revoke: Callable[[], object] = lambda: None
+    folder: Path,
+    settings: dict[str, str],
+    revokes: int,
+    seed: str,
+    on_revoke: Callable[[], object] = lambda: None,
+    seconds: float = 0.0,
 ) -> dict[str, Any]:
-    """One run; its figures, when all held."""
+    """One run, of so many revokes or (unless 0) for so long; its figures, when all held."""
     with town(folder, settings, max(CONSUMERS, revokes // 20)) as it:
-        playing = Play(it, revokes, seed, on_revoke)
         begun = time.monotonic()
+        playing = Play(it, revokes, seed, on_revoke, begun + seconds if seconds else float("inf"))
         playing.run()
         seconds = time.monotonic() - begun
         _all_once(it, playing.told)
