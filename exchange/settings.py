@@ -82,6 +82,13 @@ SETTINGS: Final = (
     Setting("kafka.replication.factor", "int", 3, "brokers that keep each record of a new topic", 1, 9),
     Setting("kafka.min.insync.replicas", "int", 2, "of these, how many must have it before it counts", 1, 9),
     Setting("kafka.control.readers", "text", "", "who may read the mirrored control events: User:NAME User:NAME …"),
+    Setting(
+        "audit.sequencer",
+        "text",
+        "auto",
+        "auto: this process may become the audit log's sequencer; never: it follows one in another process",
+        choices=("auto", "never"),
+    ),
     Setting("postgresql.password", "secret", "", "password of the PostgreSQL servers: file: or env:; empty: none"),
     Setting(
         "policy.deadline_ms", "int", 100, "a question whose policy computes longer than this is refused", 1, 60_000

@@ -75,13 +75,14 @@ class Gateway:
             Refused: as `read`; with reason `not_in_case` where a subject is no member of the case.
             Unavailable: nothing is released.
         """
-        dataset = self._parts.control.model().dataset(request.dataset)
+        model = self._parts.control.model()
+        dataset = model.dataset(request.dataset)
         tags = sorted(set(self._parts.tagger.tags(dataset.subject_type, ids)))
         if not 1 <= len(tags) <= MOST_SUBJECTS:
             raise Invalid("lookup_size", where=dataset.name, found=len(tags), most=MOST_SUBJECTS)
         self._flight.abandoned()
         for attempt in range(_TRIES):
-            decided = self._decisions.made(who, request, tags)
+            decided = self._decisions.made(who, request, tags, None if attempt else model)
             release = self._flight.handed_over() if self._answer(decided, tags, form, attempt) else None
             if release is not None:
                 return release
@@ -101,8 +102,7 @@ class Gateway:
         self._flight.abandoned()
         for attempt in range(_TRIES):
             decided = self._decisions.made(who, request)
-            known = 0 <= partition < self._parts.log.topics().get(request.dataset, 0)
-            until = self._parts.committed(request.dataset, partition) if known else 0
+            until = self._parts.committed(request.dataset).get(partition, 0)
             if not 0 <= position <= until:
                 raise Invalid("position_unknown", where=f"{request.dataset}/{partition}", position=position)
             if position == until:
@@ -121,7 +121,7 @@ class Gateway:
     def _stream(
         self, who: Principal, request: Request, partition: int, position: int, form: Format
     ) -> Iterator[Release]:
-        until = self._parts.committed(request.dataset, partition)
+        until = self._parts.committed(request.dataset).get(partition, 0)
         if not 0 <= position <= until:
             raise Invalid("position_unknown", where=f"{request.dataset}/{partition}", position=position)
         flight, depth = self._flight, self._parts.in_flight
@@ -178,8 +178,9 @@ class Gateway:
     def _answer(self, decided: Decided, tags: Sequence[bytes], form: Format, attempt: int) -> bool:
         """Steps 4 to 6 for an answer of the state; False where the decision is too old for what is there now."""
         topic = decided.access.plan.dataset
-        partitions = self._parts.log.topics().get(topic, 0)
-        latest = self._latest(topic, partitions, tags)
+        ends = self._parts.committed(topic)
+        partitions = self._parts.partitions(topic, ends)
+        latest = self._latest(topic, ends, tags)
         found = [latest[tag] for tag in tags if tag in latest]
         columns = [one.schema_id for one in found], [one.value for one in found], [one.tag for one in found]
         try:
@@ -200,10 +201,9 @@ class Gateway:
             positions=[latest[tag].position if tag in shown else None for tag in tags],
         )
 
-    def _latest(self, topic: str, partitions: int, tags: Sequence[bytes]) -> Mapping[bytes, Latest]:
+    def _latest(self, topic: str, ends: Mapping[int, int], tags: Sequence[bytes]) -> Mapping[bytes, Latest]:
         """The state, brought up to what is committed first."""
-        for partition in range(partitions):
-            until = self._parts.committed(topic, partition)
+        for partition, until in sorted(ends.items()):
             follow(self._parts.state, self._parts.log.read, topic, partition, until)
         return self._parts.state.get(topic, tags)
 

@@ -43,8 +43,11 @@ class Decisions:
         self._kept: dict[str, Decided] = {}
         self._views: dict[str, View] = {}
 
-    def made(self, who: Principal, request: Request, tags: Sequence[bytes] | None = None) -> Decided:
-        """The decision on a request, kept or new; `tags` are the subjects of a look-up.
+    def made(
+        self, who: Principal, request: Request, tags: Sequence[bytes] | None = None, model: Model | None = None
+    ) -> Decided:
+        """The decision on a request, kept or new; `tags` are the subjects of a look-up. The caller gives the `model`
+        where he has asked for it just now.
 
         Raises:
             Refused: `question_refused`, `principal_changed`, `principal_suspended`; the refusal is in a checkpoint.
@@ -52,7 +55,7 @@ class Decisions:
             Unavailable: `disk_reserve`: nothing was written.
         """
         parts = self._parts
-        model = parts.control.model()
+        model = model or parts.control.model()
         question = self._question(model, who, request, tags)  # 1
         now = int(question.document["now_ns"])
         kept = self._kept.get(question.digest)

@@ -1,6 +1,6 @@
 """What the access path is made of, and what comes out of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from exchange.audit.log import AuditLog
@@ -53,8 +53,9 @@ class Parts:
     """What the path is made of.
 
     `decide` asks the policy that is active in a model for a question's plan (it never raises for a policy's fault),
-    `view` compiles a plan for its dataset as it is in a model, `committed` says up to where a partition's records have
-    their `record.commit` entry, `members` gives the set of tags of that name, `start_run` writes the opening entry of
+    `view` compiles a plan for its dataset as it is in a model, `committed` says up to where each partition's
+    records have their `record.commit` entry (one with none is left out), `partitions` how many the topic has, given
+    that, `members` gives the set of tags of that name, `start_run` writes the opening entry of
     a gateway's run. At most `release_records` records are in a release, `in_flight` releases in flight; a plan is
     used again for at most `plan_ns`. `room` raises where the disk's reserve is reached.
     """
@@ -65,7 +66,8 @@ class Parts:
     log: RecordLog
     state: StateStore
     audit: AuditLog
-    committed: Callable[[str, int], int]
+    committed: Callable[[str], Mapping[int, int]]
+    partitions: Callable[[str, Mapping[int, int]], int]
     members: Callable[[str], frozenset[bytes]]
     start_run: Callable[[bytes], None]
     tagger: SubjectTagger

@@ -63,7 +63,7 @@ def read(
     form = _form(request)
     question = Question("read", name, purpose, case, tuple(field) if field else None)
     release = desk.batch(question, partition, position, form, limit)
-    partitions = {"Exchange-Partitions": str(desk.exchange.log.topics().get(name, 0))}
+    partitions = {"Exchange-Partitions": str(desk.exchange.partitions(name))}
     if release is None:
         return Response(status_code=204, headers={"Exchange-Next-Position": str(position), **partitions})
     return _answer(request, release, form, partitions)

@@ -39,20 +39,36 @@ class Metrics:
         self.published = Counter("exchange_published_records", "Records by their fate.", ["fate"], registry=registry)
         self._entries = Gauge("exchange_audit_entries", "Entries under the published checkpoint.", registry=registry)
         self._events = Gauge("exchange_control_events", "Control events.", registry=registry)
-        self._behind: Gauge | None = None
+        self._unmirrored: Gauge | None = None
+        self._leads = Gauge("exchange_audit_sequencer", "1: the log's sequencer is here.", registry=registry)
+        self._unseen = Gauge("exchange_audit_lag_entries", "Entries committed and not seen here.", registry=registry)
+        self._waiting = Gauge("exchange_audit_waiting_entries", "Entries without an index yet.", registry=registry)
+        self._waited = Gauge(
+            "exchange_audit_lag_seconds", "How long the oldest entry without an index has waited.", registry=registry
+        )
+        self._behind = Gauge(
+            "exchange_control_lag_events", "Control events that this process takes in with its next question.",
+            registry=registry,
+        )  # fmt: skip
 
     def _mirror(self) -> Gauge:
         """Made only where there is a mirror: no figure stands for none."""
-        if self._behind is None:
+        if self._unmirrored is None:
             help_text = "Control events that are not mirrored to Kafka yet."
-            self._behind = Gauge("exchange_control_mirror_behind_events", help_text, registry=self._registry)
-        return self._behind
+            self._unmirrored = Gauge("exchange_control_mirror_behind_events", help_text, registry=self._registry)
+        return self._unmirrored
 
     def text(self, exchange: "Exchange") -> bytes:
-        """All of them, in Prometheus's text format."""
+        """All of them, in Prometheus's text format; how far this process's view is behind is asked of the stores."""
         with suppress(ExchangeError):  # of an engine that is down: the last figure stands, and /readyz says what is
             self._entries.set(exchange.audit.size)
+            self._leads.set(exchange.audit.leads)
+            self._behind.set(exchange.control.lag())  # before the model takes them in
             self._events.set(exchange.control.model().position)
             if exchange.mirror is not None:
                 self._mirror().set(exchange.mirror.behind())
+            lag = exchange.audit.lag()
+            self._unseen.set(lag.unseen)
+            self._waiting.set(lag.waiting)
+            self._waited.set(lag.waiting_s)
         return generate_latest(self._registry)

@@ -4,18 +4,18 @@ import json
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection
 
-from exchange.audit import tiles
-from exchange.audit.entries import Entry, Receipt, decode, encode
+from exchange.audit.entries import Entry, Receipt, encode
+from exchange.audit.lag import Lag, measured
 from exchange.audit.note import Signer, check_origin, vkey
-from exchange.audit.schemas import KINDS, kind_of, parse_schema
-from exchange.audit.sequencer import Committed, Sequencer, first_head, published_head, read_file, tile_hashes
+from exchange.audit.reading import LogReader, disk_cause, disk_faults
+from exchange.audit.sequencer import Committed, Sequencer, first_head, published_head
 from exchange.audit.store import AuditStore, Head, Known, Row
 from exchange.errors import ExchangeError, Invalid, Refused, Tampered, Unavailable
 from exchange.names import canonical
@@ -43,18 +43,20 @@ def create(store: AuditStore, origin: str, key: Signer, now_ns: Callable[[], int
         Unavailable: `audit_stopped` when the disk fails.
     """
     head = first_head(check_origin(origin), key, now_ns())
-    with _disk_faults():
+    with disk_faults():
         store.begin(head)
         store.publish(head.checkpoint)
     # A crash between the two: opening the log publishes the checkpoint of the lock row.
     return vkey(origin, key.public)
 
 
-class AuditLog:
+class AuditLog(LogReader):
     """The log, open, with its sequencer's thread. Any thread may use it.
 
     Where the store is shared by several processes one of them is the sequencer; the thread of any other follows what
     that one publishes, and takes its place when it is free (then it recovers, as at an opening).
+
+    `key` signs checkpoints; who has only the log's verifier key (vkey) in its place follows and never leads.
 
     Opening recovers: it raises `Unavailable("audit_missing")` and `Tampered` as `Sequencer` does. After any fault of
     the sequencer (disk, clock, a second sequencer) nothing is ever signed from its memory again. On a server the place
@@ -62,21 +64,22 @@ class AuditLog:
     every call is `Unavailable("audit_stopped")` until the log is opened anew.
     """
 
-    def __init__(self, store: AuditStore, key: Signer, now_ns: Callable[[], int]) -> None:
-        self._store, self._key, self._now_ns = store, key, now_ns
+    def __init__(self, store: AuditStore, key: Signer | str, now_ns: Callable[[], int]) -> None:
+        super().__init__(store)
+        self._now_ns = now_ns
+        self._key, self._signer = key, None if isinstance(key, str) else key
         self._sequencer: Sequencer | None = None
         self._published: Head
-        self._epochs: Mapping[str, int]
+        self._seeing = threading.Lock()
         try:
-            with _disk_faults():
-                if store.lead():
-                    self._lead()
+            with disk_faults():
+                if self._signer is not None and store.lead():
+                    self._lead(self._signer)
                 else:
-                    self._published, self._epochs = published_head(store, key), store.epochs()
+                    self._published = self._shown()
         except ExchangeError:
             store.close()
             raise
-        self._schemas = {kind_of(kind).prefix: kind_of(kind).parsed for kind in KINDS}
         self._stopped: str | None = None  # for good
         self._fault: str | None = None  # what keeps this process from seeing or making a checkpoint just now
         self._lock = threading.Lock()
@@ -93,7 +96,7 @@ class AuditLog:
         Raises:
             Invalid: as `encode`; `audit_id_reused` for an id that stands for another entry.
         """
-        self._check_running()
+        self.check_running()
         self._store.add(connection, _row(entry))
 
     def submit(self, entries: Sequence[Entry], *, soon: bool = True) -> None:
@@ -103,7 +106,7 @@ class AuditLog:
         entry follows at once, `soon=False` lets both be in one commit; if none does, this one is in the log all the
         same, a moment later.
         """
-        self._check_running()
+        self.check_running()
         rows = [_row(entry) for entry in entries]
         with self._lock:
             fresh = [row.id for row in rows if row.id not in self._slots and row.id not in self._outcomes]
@@ -130,7 +133,7 @@ class AuditLog:
         """
         until = time.monotonic() + timeout_s
         while True:
-            self._check_running()
+            self.check_running()
             with self._lock:
                 outcome, slot = self._outcomes.get(entry_id), self._slots.get(entry_id)
                 known = outcome is not None or slot is not None
@@ -147,7 +150,7 @@ class AuditLog:
                 if forgotten and time.monotonic() < until:
                     continue  # whoever made the slot has no use for it: look for oneself
             if outcome is None:
-                self._check_running()
+                self.check_running()
                 if self._fault is not None:
                     raise Unavailable("audit_stopped", cause=self._fault)
                 raise Unavailable("audit_unavailable", seconds=timeout_s)
@@ -167,12 +170,15 @@ class AuditLog:
         until = time.monotonic() + timeout_s
         last = max((row.seq for row in self._store.pending(_REMEMBERED)), default=0)
         self._call()
+        needed: int | None = None  # the size that covers it: what others go on submitting is not waited for
         while True:
             self._wake.set()
-            first = next(iter(self._store.pending(1)), None)
-            head = self._store.head()  # after the look at what waits: it covers what waits no more
-            self._check_running()
-            if (first is None or first.seq > last) and (head is None or head.size <= self._published.size):
+            first = next(iter(self._store.pending(1)), None) if needed is None else None
+            if needed is None and (first is None or first.seq > last):
+                head = self._store.head()  # after the look at what waits: it covers what waits no more
+                needed = head.size if head else 0
+            self.check_running()
+            if needed is not None and needed <= self._published.size:
                 return
             if time.monotonic() > until:
                 raise Unavailable("audit_unavailable", seconds=timeout_s)
@@ -180,9 +186,8 @@ class AuditLog:
 
     @property
     def size(self) -> int:
-        """The number of entries under the published checkpoint."""
-        self._check_running()
-        return self._published.size
+        """The number of entries under the published checkpoint, of now: another process may have published it."""
+        return self._looked().size
 
     @property
     def origin(self) -> str:
@@ -190,50 +195,29 @@ class AuditLog:
         return self._published.origin
 
     def checkpoint(self) -> bytes:
-        """The published checkpoint, a signed note."""
-        self._check_running()
-        return self._published.checkpoint
+        """The published checkpoint of now, a signed note."""
+        return self._looked().checkpoint
 
     def epochs(self) -> Mapping[str, int]:
         """Every epoch that entries of the log have raised, with its value."""
-        self._check_running()
-        return self._epochs
+        self.check_running()
+        sequencer = self._sequencer
+        return self._store.epochs() if sequencer is None else dict(sequencer.epochs)
 
-    def entry(self, index: int) -> tuple[str, dict[str, Any]]:
-        """Kind and body of a published entry; `Invalid("audit_entry_unknown")` beyond the published size."""
-        for _, kind, body in self.entries(index, index + 1):
-            return kind, body
-        raise Invalid("audit_entry_unknown", entry=index)
+    @property
+    def leads(self) -> bool:
+        """Whether the log's sequencer is in this process just now."""
+        return self._sequencer is not None
 
-    def entries(self, start: int, stop: int) -> Iterator[tuple[int, str, dict[str, Any]]]:
-        """Published entries from `start` to before `stop`, in order: (index, kind, body)."""
-        for index, leaf in self._leaves(max(start, 0), min(stop, self.size)):
-            yield index, *self._decoded(leaf)
+    def lag(self) -> Lag:
+        """How far this process's view of the log is behind; as `measured`, and `Unavailable("audit_stopped")`."""
+        self.check_running()
+        return measured(self._store, self._published.size, self._now_ns(), self._decoded)
 
-    def leaf(self, index: int) -> bytes:
-        """The bytes of a published entry, as they are hashed; `Invalid("audit_entry_unknown")` beyond the size."""
-        for _, leaf in self._leaves(index, min(index + 1, self.size)):
-            return leaf
-        raise Invalid("audit_entry_unknown", entry=index)
-
-    def proof(self, index: int, size: int | None = None) -> list[bytes]:
-        """The inclusion proof of an entry in the tree of `size` (default: the published one)."""
-        size = self.size if size is None else size
-        if not 0 <= index < size <= self.size:
-            raise Invalid("audit_entry_unknown", entry=index)
-        return tiles.inclusion(index, size, self._tile)
-
-    def consistency(self, old: int, new: int | None = None) -> list[bytes]:
-        """The consistency proof between two sizes of the log (default: to the published one)."""
-        new = self.size if new is None else new
-        if not 0 <= old <= new <= self.size:
-            raise Invalid("audit_entry_unknown", entry=old)
-        return tiles.consistency(old, new, self._tile)
-
-    def evidence(self, index: int) -> bytes:
-        """The C2SP tlog-proof of one entry under the published checkpoint: what an auditor keeps."""
-        head = self._published
-        return tiles.proof_text(index, self.proof(index, head.size), head.checkpoint)
+    def check_running(self) -> None:
+        """Raises `Unavailable("audit_stopped")` where the log was closed or stopped for good; asks no store."""
+        if self._stopped is not None:
+            raise Unavailable("audit_stopped", cause=self._stopped)
 
     def close(self) -> None:
         """Ends the sequencer after the commit it is at. What was submitted waits for the next start."""
@@ -257,7 +241,7 @@ class AuditLog:
         except ExchangeError as error:
             cause = _cause(error)
         except OSError as error:
-            cause = _disk_cause(error)
+            cause = disk_cause(error)
         finally:
             self._stop(cause)
             self._store.close()  # with the sequencer's place: another process may take it
@@ -268,8 +252,8 @@ class AuditLog:
         try:
             if self._sequencer is not None:
                 committed, self._fault = self._sequencer.commit(), None
-            elif self._store.lead():
-                self._lead()
+            elif self._signer is not None and self._store.lead():
+                self._lead(self._signer)
             else:
                 self._see()
                 self._fault = None
@@ -281,32 +265,50 @@ class AuditLog:
             self._tell_settled()  # in another process, or by the sequencer that was here before
         return committed
 
-    def _lead(self) -> None:
+    def _lead(self, signer: Signer) -> None:
         """Becomes the sequencer, from storage alone, as at every opening."""
-        self._sequencer = Sequencer(self._store, self._key, self._now_ns)
-        self._published, self._epochs = self._sequencer.head, dict(self._sequencer.epochs)
+        self._sequencer = Sequencer(self._store, signer, self._now_ns)
+        with self._seeing:  # whoever looks meanwhile may have an older answer of the store
+            self._published = self._sequencer.head
+
+    def _shown(self) -> Head:
+        """What is published, its signature checked."""
+        return published_head(self._store, self._key)
+
+    def _looked(self) -> Head:
+        """What is published now: who follows must ask, for what was told through another process is in it."""
+        self.check_running()
+        if self._sequencer is None:
+            with disk_faults():
+                self._see()
+        return self._published
 
     def _see(self) -> None:
         """Sees what the sequencer in another process has published."""
-        head = published_head(self._store, self._key)
-        if head.size < self._published.size:
-            raise Tampered("audit_log_damaged", where="checkpoint", detail="the published log went back")
-        if head.size > self._published.size:
-            self._epochs = self._store.epochs()
-        self._published = head
+        with self._seeing:  # else an older answer of the store might come after a newer one
+            if self._store.published() == self._published.checkpoint:
+                return
+            head = self._shown()
+            if head.size < self._published.size:
+                raise Tampered("audit_log_damaged", where="checkpoint", detail="the published log went back")
+            self._published = head
 
     def _tell_settled(self) -> None:
         """Tells those who wait here what became of their entries in another process."""
         with self._lock:
             waiting = list(self._slots)
+        if not waiting:
+            return
         with suppress(Unavailable):
-            self._tell({entry_id: self._outcome(self._store.known(entry_id)) for entry_id in waiting})
+            found = self._store.known_of(waiting)
+            self._tell({entry_id: self._outcome(known) for entry_id, known in found.items()})
 
     def _resolve(self, committed: Committed) -> None:
         at_ns = committed.head.committed_ns
         outcomes: dict[bytes, tuple[int, int] | Mapping[str, object]] = dict(committed.refused)
         outcomes.update({entry_id: (index, at_ns) for entry_id, index in committed.indexes.items()})
-        self._published, self._epochs = committed.head, committed.epochs
+        with self._seeing:
+            self._published = committed.head
         self._tell(outcomes)
 
     def _tell(self, outcomes: Mapping[bytes, tuple[int, int] | Mapping[str, object] | None]) -> None:
@@ -335,10 +337,6 @@ class AuditLog:
         for slot in slots:
             slot.ready.set()
 
-    def _check_running(self) -> None:
-        if self._stopped is not None:
-            raise Unavailable("audit_stopped", cause=self._stopped)
-
     def _forget(self, ids: Sequence[bytes]) -> None:
         """Lets go of slots that nothing will fill; who waits for one looks again."""
         with self._lock:
@@ -349,7 +347,7 @@ class AuditLog:
 
     def _settled(self, entry_id: bytes) -> tuple[int, int] | Mapping[str, object] | None:
         """The outcome by the outbox's word; None while the entry waits for its checkpoint."""
-        self._check_running()
+        self.check_running()
         known = self._store.known(entry_id)
         if known is None:
             self._forget([entry_id])
@@ -370,46 +368,9 @@ class AuditLog:
         head = self._published
         return Receipt(outcome[0], head.size, head.checkpoint, outcome[1])
 
-    def _tile(self, level: int, n: int) -> list[bytes]:
-        with _disk_faults():
-            return tile_hashes(self._store, level, n, self._published.size)
-
-    def _leaves(self, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
-        while start < stop:
-            n = start // tiles.WIDTH
-            size = self._published.size
-            width = tiles.width_at(None, n, size)
-            with _disk_faults():
-                bundle = read_file(self._store, None, n, size)
-            leaves = tiles.unframe(bundle, width, tiles.path(None, n, width))
-            until = min(stop, n * tiles.WIDTH + width)
-            yield from zip(range(start, until), leaves[start % tiles.WIDTH :], strict=False)
-            start = until
-
-    def _decoded(self, leaf: bytes) -> tuple[str, dict[str, Any]]:
-        if leaf[:8] not in self._schemas:  # written by another version of this program
-            index = self._store.schemas().get(leaf[:8])
-            if index is None:
-                raise Tampered("audit_leaf_undecodable", detail="no schema entry for its prefix")
-            prefix, parsed = parse_schema(self.entry(index)[1]["text"])
-            self._schemas[prefix] = parsed
-        return decode(leaf, self._schemas)
-
 
 def _cause(error: ExchangeError) -> str:
     return str(error.facts.get("cause", error))
-
-
-def _disk_cause(error: OSError) -> str:
-    return f"disk: {error.strerror or type(error).__name__}"
-
-
-@contextmanager
-def _disk_faults() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise Unavailable("audit_stopped", cause=_disk_cause(error)) from error
 
 
 def _row(entry: Entry) -> Row:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import psycopg
 
 _CHANNEL: Final = "exchange_audit"
+_WAITING: Final = "waiting"  # what a call tells, to the sequencer
+_PUBLISHED: Final = "published"  # what the sequencer tells, to all others
 _LEAD: Final = "SELECT pg_try_advisory_lock(1163416401, hashtext(current_schema()))"  # 0x45585351, "EXSQ"
 _LEAVE: Final = "SELECT pg_advisory_unlock_all()"
 # Of the sequencer's session: the server notices within 4 s that a machine has vanished, and ends no idle session.
@@ -55,6 +57,7 @@ class PostgresAuditStore(LogRows):
         self._fenced = False  # from the first time it led on
         self._sequencer = 0  # the thread that last asked to lead
         self._place: Connection | None = None
+        self._calling = threading.Semaphore()  # taken while a call waits to begin
         self._closed = threading.Event()
         self._listener: threading.Thread | None = None
 
@@ -94,10 +97,17 @@ class PostgresAuditStore(LogRows):
     def call(self) -> None:
         """See `AuditStore.call`.
 
-        In a transaction of its own: one that notifies waits at its commit for every other that does.
+        In a transaction of its own: one that notifies waits at its commit for every other that does. Who comes while
+        another's call has not begun need not call as well.
         """
-        with suppress(Unavailable, Tampered), self._transaction() as connection:
-            connection.exec_driver_sql(f"NOTIFY {_CHANNEL}")
+        if not self._calling.acquire(blocking=False):
+            return
+        with suppress(Unavailable, Tampered), ExitStack() as stack:
+            try:
+                connection = stack.enter_context(self._connected())
+            finally:
+                self._calling.release()
+            connection.exec_driver_sql(f"NOTIFY {_CHANNEL}, '{_WAITING}'")
 
     def begin(self, head: Head) -> None:
         """See `AuditStore.begin`."""
@@ -149,7 +159,7 @@ class PostgresAuditStore(LogRows):
         """See `AuditStore.publish`."""
         with self._sequencing() as connection:
             connection.exec_driver_sql(_PUBLISH, (checkpoint,))
-            connection.exec_driver_sql(f"NOTIFY {_CHANNEL}")
+            connection.exec_driver_sql(f"NOTIFY {_CHANNEL}, '{_PUBLISHED}'")
 
     def published(self) -> bytes | None:
         """See `AuditStore.published`."""
@@ -206,5 +216,6 @@ class PostgresAuditStore(LogRows):
         driver.execute(f"LISTEN {_CHANNEL}".encode())
         wake()  # for what was called before
         while not self._closed.is_set():
-            for _ in driver.notifies(timeout=_LISTEN_S, stop_after=1):
-                wake()
+            for told in driver.notifies(timeout=_LISTEN_S, stop_after=1):
+                if told.payload != (_PUBLISHED if self._place is not None else _WAITING):
+                    wake()

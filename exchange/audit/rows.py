@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from exchange.audit.store import Change, Head, Known, Row
 from exchange.errors import ExchangeError, Invalid, Tampered, Unavailable
-from exchange.log.server import SCHEME, is_server, server_fault
+from exchange.log.server import SCHEME, is_server, reading, server_fault
 
 _GROUP: Final = 200  # submits in one transaction
 _INSERT: Final = (
@@ -19,6 +19,9 @@ _INSERT: Final = (
     "ON CONFLICT (id) DO NOTHING"
 )
 _KNOWN: Final = "SELECT digest, idx, committed_ns, refused FROM audit_outbox WHERE id = ?"
+_KNOWN_OF: Final = "SELECT id, digest, idx, committed_ns, refused FROM audit_outbox WHERE id IN"
+_PORTION: Final = 500
+_WAITING: Final = "SELECT count(*) FROM audit_outbox WHERE idx IS NULL AND refused IS NULL"
 _PENDING: Final = (
     "SELECT id, digest, leaf, kind, raises, rests_on, seq FROM audit_outbox "
     "WHERE idx IS NULL AND refused IS NULL ORDER BY seq LIMIT ?"
@@ -46,7 +49,7 @@ class LogRows:
     """
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        self._engine, self._reader = engine, reading(engine)
         # On a file our own writers queue here: SQLite's way to wait is to sleep and try again. A server needs no queue.
         self._writing: AbstractContextManager[Any] = nullcontext() if is_server(engine) else threading.Lock()
         self._queue = threading.Lock()
@@ -111,6 +114,21 @@ class LogRows:
             rows = _rows(connection, _KNOWN, (entry_id,))
         return Known(*rows[0]) if rows else None
 
+    def known_of(self, ids: Sequence[bytes]) -> Mapping[bytes, Known]:
+        """See `AuditStore.known_of`."""
+        found: dict[bytes, Known] = {}
+        with self._reading() as connection:
+            for start in range(0, len(ids), _PORTION):
+                portion = tuple(ids[start : start + _PORTION])
+                query = f"{_KNOWN_OF} ({','.join('?' * len(portion))})"
+                found.update((bytes(row[0]), Known(*row[1:])) for row in _rows(connection, query, portion))
+        return found
+
+    def waiting(self) -> int:
+        """See `AuditStore.waiting`."""
+        with self._reading() as connection:
+            return int(_rows(connection, _WAITING)[0][0])
+
     def pending(self, limit: int) -> Sequence[Row]:
         """See `AuditStore.pending`."""
         with self._reading() as connection:
@@ -170,7 +188,7 @@ class LogRows:
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
-        with translated(self._engine), self._engine.connect() as connection:
+        with translated(self._engine), self._reader.connect() as connection:
             yield connection
 
 

@@ -25,12 +25,11 @@ _CLOCK_PATIENCE: Final = 50  # milliseconds: a coarse clock may give the same ti
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What a commit decided: index by entry id, the refused with the facts of their refusal, the epochs after it."""
+    """What a commit decided: index by entry id, the refused with the facts of their refusal."""
 
     indexes: Mapping[bytes, int]
     refused: Mapping[bytes, Mapping[str, object]]
     head: Head
-    epochs: Mapping[str, int]
 
 
 @dataclass(slots=True)
@@ -85,7 +84,7 @@ class Sequencer:
             self._write(draft)
         else:
             self._store.refuse(draft.refused)
-        return Committed(draft.indexes, draft.refusals, self.head, dict(self._epochs))
+        return Committed(draft.indexes, draft.refusals, self.head)
 
     def _draft(self, rows: Sequence[Row]) -> _Draft:
         """Step 1: which rows are taken, in their order; a release behind an entry before it is refused."""
@@ -155,8 +154,9 @@ def first_head(origin: str, key: Signer, now_ns: int) -> Head:
     return Head(origin, 0, root, sign_checkpoint(Checkpoint(origin, 0, root), key), now_ns)
 
 
-def published_head(store: AuditStore, key: Signer) -> Head:
+def published_head(store: AuditStore, key: Signer | str) -> Head:
     """What the log's sequencer has published, seen by whoever is not the sequencer; the time is its last commit's.
+    `key` is the log's signer, or its verifier key.
 
     Raises:
         Unavailable: `audit_missing`, also while the first checkpoint of a log is not published yet.
@@ -165,7 +165,7 @@ def published_head(store: AuditStore, key: Signer) -> Head:
     note, head = store.published(), store.head()
     if head is None or note is None:
         raise Unavailable("audit_missing")
-    shown = open_checkpoint(note, vkey(head.origin, key.public))
+    shown = open_checkpoint(note, key if isinstance(key, str) else vkey(head.origin, key.public))
     return Head(head.origin, shown.size, shown.root, note, head.committed_ns)
 
 

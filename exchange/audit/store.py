@@ -118,6 +118,14 @@ class AuditStore(Protocol):
         """What became of the entry; None when the id never came."""
         ...
 
+    def known_of(self, ids: Sequence[bytes]) -> Mapping[bytes, Known]:
+        """What became of these entries; an id that never came is not among them."""
+        ...
+
+    def waiting(self) -> int:
+        """How many rows have no index and are not refused."""
+        ...
+
     def pending(self, limit: int) -> Sequence[Row]:
         """The oldest rows that have no index and are not refused."""
         ...

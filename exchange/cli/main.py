@@ -23,6 +23,7 @@ from exchange.cli import (
     reading,
     reference,
     register,
+    sequencing,
     serving,
     sites,
     trying,
@@ -38,6 +39,7 @@ _COMMON = ("site", "token", "lang", "json")
 _ROOMS = {
     sites: {"init", "status"},
     serving: {"serve"},
+    sequencing: {"sequence"},
     docs: {"docs"},
     trying: {"try"},
     register: {"register", "department", "principal", "token", "dataset", "case"},

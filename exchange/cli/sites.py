@@ -24,10 +24,17 @@ def mount(commands: Commands, common: argparse.ArgumentParser, language: Languag
     init.add_argument("--token-out", metavar="FILE", type=Path)
     init.add_argument("--set", metavar="NAME=VALUE", action="append")
     init.add_argument("--sample", action="store_true")
+    init.add_argument("--gateway-of", metavar="SITE", type=Path)
+    init.add_argument("--standby", action="store_true")
     command(commands, "status", _status, common, language)
 
 
 def _init(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    if parsed.gateway_of is not None:
+        _init_gateway(terminal, parsed)
+        return
+    if parsed.standby:
+        raise Invalid("command_line", where="--standby", detail="--gateway-of")
     if parsed.sample:
         _init_sample(terminal, parsed)
         return
@@ -52,6 +59,21 @@ def _init(terminal: Terminal, parsed: argparse.Namespace) -> None:
         document["token"] = made.token
     terminal.show(document, [f"{name}: {value}" for name, value in document.items()])
     terminal.say("init_done", principal=principal)
+
+
+def _init_gateway(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    """Another gateway of an exchange that is there: it has its people, its log and its name already."""
+    from exchange.wiring.joining import make_gateway
+
+    given = [name for name in _OF_A_REAL_SITE if name != "set" and getattr(parsed, name) is not None]
+    if given or parsed.sample:
+        wrong = ", ".join(f"--{one.replace('_', '-')}" for one in [*given, *(["sample"] if parsed.sample else [])])
+        raise Invalid("command_line", where="--gateway-of", detail=wrong)
+    own = _given(parsed.set or [])
+    made = make_gateway(parsed.dir, parsed.gateway_of, terminal.environment, standby=parsed.standby, given=own)
+    document = {"site": str(made.root), "origin": made.origin, "standby": made.standby}
+    terminal.show(document, [f"{name}: {value}" for name, value in document.items()])
+    terminal.say("gateway_done_standby" if made.standby else "gateway_done")
 
 
 def _init_sample(terminal: Terminal, parsed: argparse.Namespace) -> None:

@@ -46,6 +46,10 @@ class EventStore(Protocol):
         """At most `limit` events of the positions after `after`, in order."""
         ...
 
+    def head(self) -> int:
+        """The position of the last event; 0 when there is none."""
+        ...
+
     def of(self, aggregate: str) -> "Sequence[Event]":
         """Every event of an aggregate, by version; none where there is no such aggregate."""
         ...

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 ATTEMPTS: Final = 16
 _PAGE: Final = 1_000
+_SETS: Final = 32  # of members kept in memory; beyond it all are forgotten and read again when needed
 
 
 class Audit(Protocol):
@@ -69,6 +70,7 @@ class Control:
         actors: Actors,
         now_ns: Callable[[], int],
         room: Callable[[], None] = no_reserve,
+        first: int = 0,
     ) -> None:
         self._store = store
         self._audit = audit
@@ -76,8 +78,9 @@ class Control:
         self._now_ns = now_ns
         self._room = room
         self._model = Model()
+        self._members: dict[str, frozenset[bytes]] = {}
         self._lock = threading.Lock()
-        self._refusals = itertools.count()
+        self._refusals = itertools.count(first)  # another number in every process of one exchange
 
     def model(self) -> Model:
         """The read model, caught up with every event committed before the call."""
@@ -89,6 +92,10 @@ class Control:
                 model = replace(model, codes=self._codes(model.active_policy))
             self._model = model
             return model
+
+    def lag(self) -> int:
+        """How many events this process has not taken in yet; whatever is asked of it takes them in first."""
+        return max(self._store.head() - self._model.position, 0)
 
     def history(self, aggregate: str) -> Sequence[Event]:
         """Every event of an aggregate (`agreement/agr-17`), in their order."""
@@ -107,8 +114,13 @@ class Control:
         return self._store.document(digest)
 
     def members(self, digest: str) -> frozenset[bytes]:
-        """The subject tags of a case's set of members."""
-        return frozenset(bytes.fromhex(tag) for tag in self._store.document(digest))
+        """The subject tags of a case's set of members; a digest stands for the same set for ever."""
+        known = self._members.get(digest)
+        if known is None:
+            if len(self._members) >= _SETS:
+                self._members.clear()
+            known = self._members[digest] = frozenset(bytes.fromhex(tag) for tag in self._store.document(digest))
+        return known
 
     def execute(self, actor: Principal, command: commands.Command) -> Outcome:
         """Does what the command says, or raises why not; what was done is in a checkpoint on return.

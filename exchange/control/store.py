@@ -14,6 +14,7 @@ from exchange.control.database import check_revision, open_engine, translated, u
 from exchange.control.events import Event, NewEvent
 from exchange.control.tables import DOCUMENTS, EVENTS, HEAD
 from exchange.errors import Tampered, Unavailable
+from exchange.log.server import reading
 from exchange.names import canonical, digest_bytes
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class SqlEventStore:
     def __init__(self, engine: Engine) -> None:
         """Raises what `check_revision` raises: a store is never opened on another revision's tables."""
         check_revision(engine)
-        self._engine = engine
+        self._engine, self._reading = engine, reading(engine)
 
     def append(
         self,
@@ -57,7 +58,7 @@ class SqlEventStore:
     def read(self, after: int, limit: int) -> Sequence[Event]:
         """See `EventStore.read`."""
         query = select(EVENTS).where(EVENTS.c.position > after).order_by(EVENTS.c.position).limit(limit)
-        with translated(self._engine), self._engine.connect() as connection:
+        with translated(self._engine), self._reading.connect() as connection:
             # The head first: what is appended meanwhile makes the second answer longer, never shorter.
             head = connection.exec_driver_sql(_HEAD_NOW).scalar() or 0
             if head == after:  # as nearly always: every request asks
@@ -69,10 +70,15 @@ class SqlEventStore:
             raise Tampered("events_missing", after=after)
         return events
 
+    def head(self) -> int:
+        """See `EventStore.head`."""
+        with translated(self._engine), self._reading.connect() as connection:
+            return int(connection.exec_driver_sql(_HEAD_NOW).scalar() or 0)
+
     def of(self, aggregate: str) -> Sequence[Event]:
         """See `EventStore.of`."""
         query = select(EVENTS).where(EVENTS.c.aggregate == aggregate).order_by(EVENTS.c.version)
-        with translated(self._engine), self._engine.connect() as connection:
+        with translated(self._engine), self._reading.connect() as connection:
             events = [_event(row) for row in connection.execute(query)]
         if [event.version for event in events] != list(range(1, len(events) + 1)):
             raise Tampered("events_missing", after=events[0].position - 1)
@@ -81,7 +87,7 @@ class SqlEventStore:
     def document(self, digest: str) -> Any:  # noqa: ANN401 - a JSON value of whatever shape its writer gave it
         """See `EventStore.document`."""
         query = select(DOCUMENTS.c.body).where(DOCUMENTS.c.digest == digest)
-        with translated(self._engine), self._engine.connect() as connection:
+        with translated(self._engine), self._reading.connect() as connection:
             body = connection.execute(query).scalar()
         if body is None:
             raise Tampered("document_missing", digest=digest)

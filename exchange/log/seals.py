@@ -76,13 +76,13 @@ class SealStore:
 class CommitMarks:
     """How far each partition's records are committed. A mark only rises, and only from where its raiser saw it."""
 
-    def __init__(self, transaction: Transaction) -> None:
-        self._transaction = transaction
+    def __init__(self, transaction: Transaction, reading: Transaction | None = None) -> None:
+        self._reading = reading or transaction  # for what is read with one statement
 
     def mark(self, topic: str, partition: int) -> Mark:
         """The partition's mark; 0 when nothing was committed."""
         query = select(COMMITTED.c.hi, COMMITTED.c.entry).where(_at(topic, partition))
-        with self._transaction() as connection:
+        with self._reading() as connection:
             row = connection.execute(query).one_or_none()
         return Mark(0, None) if row is None else Mark(row.hi, row.entry)
 
@@ -90,9 +90,15 @@ class CommitMarks:
         """The position up to which (exclusive) the partition may be read."""
         return self.mark(topic, partition).hi
 
+    def ends(self, topic: str) -> Mapping[int, int]:
+        """The position up to which (exclusive) each partition of a topic may be read; one that has none is left out."""
+        query = select(COMMITTED.c.partition, COMMITTED.c.hi).where(COMMITTED.c.topic == topic)
+        with self._reading() as connection:
+            return {row.partition: row.hi for row in connection.execute(query)}
+
     def marks(self) -> Mapping[tuple[str, int], Mark]:
         """Every mark by topic and partition."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             rows = connection.execute(select(COMMITTED)).all()
         return {(row.topic, row.partition): Mark(row.hi, row.entry) for row in rows}
 

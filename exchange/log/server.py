@@ -3,11 +3,19 @@
 The control database, the state and the audit log's rows stand on it where a site's settings say `postgresql://…`.
 """
 
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, Insert, Table, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    InvalidatePoolError,
+    OperationalError,
+    SQLAlchemyError,
+)
 
 from exchange.errors import Invalid
 
@@ -32,6 +40,8 @@ _DURABLE: Final = (
 # SQLSTATE classes of "not now": no connection, wrong state, no entry, conflict, resources, limits, not ready, stopped,
 # system. Any other from a statement of ours means that the tables are not what was made.
 _PASSING: Final = frozenset({"08", "25", "28", "3D", "40", "53", "54", "55", "57", "58"})
+_USED: Final = "exchange.used"  # when a connection of the pool was used last
+_IDLE_S: Final = 0.2
 _NOT_ALLOWED: Final = "42501"
 _FILE_MISSING: Final = frozenset({"58P01", "58P02"})
 
@@ -55,12 +65,39 @@ def open_server(url: str, password: str = "") -> Engine:
             pool_size=8,
             max_overflow=24,  # a server takes 100 in all, if nobody told it otherwise
             pool_timeout=5.0,
-            pool_pre_ping=True,  # a server that was restarted costs nobody an error
         )
     except ImportError:
         raise Invalid("postgresql_missing", where=url) from None
     event.listen(engine, "connect", _prepare)
+    _ping_idle(engine)
     return engine
+
+
+def _ping_idle(engine: Engine) -> None:
+    """A connection that was idle for a while is tried before it is used, so that a server that was restarted costs
+    nobody an error; in a crowd of short requests, where none is idle, nobody pays for that.
+    """
+
+    def used(_: object, record: Any) -> None:  # noqa: ANN401 - of the pool's own type
+        record.info[_USED] = time.monotonic()
+
+    def tried(connection: Any, record: Any, _: object) -> None:  # noqa: ANN401
+        if time.monotonic() - record.info.get(_USED, 0.0) > _IDLE_S:
+            try:
+                engine.dialect.do_ping(connection)
+            except Exception:  # noqa: BLE001 - whatever it is, the next one is a new connection
+                raise InvalidatePoolError from None
+
+    event.listen(engine, "connect", used)
+    event.listen(engine, "checkin", used)
+    event.listen(engine, "checkout", tried)
+
+
+def reading(engine: Engine) -> Engine:
+    """The same engine for what is read with one statement: on a server without the two round trips that begin and end
+    a transaction. Each statement sees what was committed when it began, there as in READ COMMITTED.
+    """
+    return engine.execution_options(isolation_level="AUTOCOMMIT") if is_server(engine) else engine
 
 
 def _address(url: str, password: str) -> URL:

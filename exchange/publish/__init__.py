@@ -23,7 +23,7 @@ from exchange.errors import Invalid, Unavailable
 from exchange.log import dead_letters
 from exchange.log.seals import Sealed
 from exchange.names import check, partition_of
-from exchange.publish.commits import PublishParts, Range, commit, commit_behind, recover, transactions
+from exchange.publish.commits import PublishParts, Range, commit, commit_behind, readings, recover, transactions
 from exchange.signing.keys import SigningKey
 from exchange.signing.seals import Seal, held, rejected_leaf, seal, seal_leaves
 from exchange.source import Adapter, Rejected, SourceBatch
@@ -31,7 +31,7 @@ from exchange.source import Adapter, Rejected, SourceBatch
 if TYPE_CHECKING:  # every start recovers, and few publish
     from exchange.contracts.check import Checker
 
-__all__ = ["Fates", "PublishParts", "PublishTarget", "Published", "publish", "recover", "transactions"]
+__all__ = ["Fates", "PublishParts", "PublishTarget", "Published", "publish", "readings", "recover", "transactions"]
 
 _TRIES: Final = 5
 

@@ -19,6 +19,7 @@ from exchange.errors import Tampered
 from exchange.log import RecordLog
 from exchange.log.dead_letters import topic_of
 from exchange.log.seals import CommitMarks, Sealed, SealStore, Transaction
+from exchange.log.server import reading
 from exchange.signing import merkle
 from exchange.signing.tags import SubjectTagger
 from exchange.site import no_reserve
@@ -81,6 +82,18 @@ def transactions(engine: Engine) -> Transaction:
     return transaction
 
 
+def readings(engine: Engine) -> Transaction:
+    """The same for what is read with one statement."""
+    reader = reading(engine)
+
+    @contextmanager
+    def read() -> Iterator[Connection]:
+        with translated(engine), reader.connect() as connection:
+            yield connection
+
+    return read
+
+
 def commit(parts: PublishParts, sealed: Sealed, ranges: Sequence[Range]) -> None:
     """Commits freshly appended ranges in one transaction; returns when their entries are in a checkpoint."""
     try:
@@ -124,8 +137,9 @@ def recover(parts: PublishParts) -> int:
     Raises:
         Tampered: `log_behind_commits`: the log has lost records that were committed (an old copy, a lost file).
     """
+    marks = parts.marks.marks()  # first: another process may begin a topic between the two looks
     topics = parts.log.topics()
-    for (topic, partition), mark in parts.marks.marks().items():
+    for (topic, partition), mark in marks.items():
         end = parts.log.end(topic, partition) if partition < topics.get(topic, 0) else 0
         if end < mark.hi:
             raise Tampered("log_behind_commits", where=f"{topic}/{partition}", end=end, committed=mark.hi)

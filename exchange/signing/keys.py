@@ -53,14 +53,19 @@ def signed_by(public: bytes, signature: bytes, message: bytes) -> bool:
     return True
 
 
-def new_signing_key(path: Path) -> SigningKey:
-    """Makes a key and its file, durable on return.
+def public_of(seed: bytes) -> bytes:
+    """The public half of the key that `new_signing_key` makes of this seed of 32 bytes."""
+    return Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+
+
+def new_signing_key(path: Path, seed: bytes | None = None) -> SigningKey:
+    """Makes a key and its file, durable on return; with a seed always the same one (RFC 8032, section 5.1.5).
 
     Raises:
         Invalid: `key_exists`: a key is never written over.
         Unavailable: `key_not_written`.
     """
-    private = Ed25519PrivateKey.generate()
+    private = Ed25519PrivateKey.from_private_bytes(seed) if seed else Ed25519PrivateKey.generate()
     encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     _write(path, private.private_bytes(encoding, form, serialization.NoEncryption()))
     return SigningKey(private)
@@ -76,6 +81,24 @@ def new_secret(path: Path, random: Callable[[int], bytes]) -> bytes:
     secret = random(SECRET_BYTES)
     _write(path, secret.hex().encode("ascii") + b"\n")
     return secret
+
+
+def read_key(path: Path) -> bytes:
+    """What stands in a key's file, to be written into another one by `write_key`.
+
+    Raises:
+        Invalid: `key_unreadable`, `key_readable_by_others`.
+    """
+    return _read(path)
+
+
+def write_key(path: Path, content: bytes) -> None:
+    """Makes a key's file with this content, durable on return.
+
+    Raises:
+        Invalid: `key_exists`. Unavailable: `key_not_written`.
+    """
+    _write(path, content)
 
 
 def read_secret(path: Path) -> bytes:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from exchange.envelope import Stored
 from exchange.errors import Invalid, Tampered, Unavailable
 from exchange.log.blocks import row_digest
-from exchange.log.server import place, server_fault
+from exchange.log.server import place, reading, server_fault
 from exchange.state import Latest
 from exchange.state.sums import EMPTY, bucket, last, number, packed
 
@@ -45,11 +45,14 @@ _MOVE: Final = """
 INSERT INTO state_current (topic, part, position, digest) VALUES (%s, %s, %s, %s)
 ON CONFLICT (topic, part) DO UPDATE SET position = excluded.position, digest = excluded.digest"""
 _CURRENT: Final = "SELECT position, digest FROM state_current WHERE topic = %s AND part = %s"
-_DIGESTS: Final = """
-SELECT p.lo, l.tag, l.digest FROM unnest(%s::bytea[], %s::bytea[]) AS p(lo, hi)
-JOIN state_latest l ON l.topic = %s AND l.tag >= p.lo AND l.tag <= p.hi"""
-_LATEST: Final = """
-SELECT tag, part, position, schema_id, value, digest FROM state_latest WHERE topic = %s AND tag = ANY(%s)"""
+# Digests and sums of the buckets, and the rows that are asked for: one statement, so all of one moment.
+_GET: Final = """
+SELECT p.lo, l.tag, l.digest, NULL::integer, NULL::bigint, NULL::bigint, NULL::bytea
+FROM unnest(%s::bytea[], %s::bytea[]) AS p(lo, hi)
+JOIN state_latest l ON l.topic = %s AND l.tag >= p.lo AND l.tag <= p.hi
+UNION ALL SELECT prefix, NULL, sum, NULL, NULL, NULL, NULL FROM state_bucket WHERE topic = %s AND prefix = ANY(%s)
+UNION ALL SELECT NULL, tag, digest, part, position, schema_id, value FROM state_latest
+WHERE topic = %s AND tag = ANY(%s)"""
 
 
 class PostgresStateStore:
@@ -65,7 +68,7 @@ class PostgresStateStore:
     """
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        self._engine, self._reading = engine, reading(engine)
         self._place = place(engine)
         with self._writing("") as connection:
             if _rows(connection, "SELECT to_regclass('state_format')")[0][0] is None:
@@ -78,7 +81,7 @@ class PostgresStateStore:
 
     def current_to(self, topic: str, partition: int) -> int:
         """See `StateStore.current_to`; 0 when nothing was taken in."""
-        with self._translated(), self._engine.connect() as connection:
+        with self._translated(), self._reading.connect() as connection:
             return self._current(connection, topic, partition)
 
     def apply(self, records: Stored) -> None:
@@ -98,15 +101,23 @@ class PostgresStateStore:
     def get(self, topic: str, tags: Sequence[bytes]) -> Mapping[bytes, Latest]:
         """See `StateStore.get`."""
         asked = sorted(set(tags))
-        with self._translated(), self._engine.begin() as connection:
-            # Rows and sums of one moment.
-            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            self._check_buckets(connection, topic, sorted({bucket(tag) for tag in asked}))
-            rows = _rows(connection, _LATEST, topic, asked)
-        for tag, *content, digest in rows:
-            if digest != row_digest(topic, tag, *content):
-                raise self._damaged(topic)
-        return {row[0]: Latest(*row[:-1]) for row in rows}
+        prefixes = sorted({bucket(tag) for tag in asked})
+        lasts = [last(one) for one in prefixes]
+        with self._translated(), self._reading.connect() as connection:
+            rows = _rows(connection, _GET, prefixes, lasts, topic, topic, prefixes, topic, asked)
+        totals, kept, found = dict.fromkeys(prefixes, 0), dict[bytes, bytes](), dict[bytes, Latest]()
+        for prefix, tag, digest, *content in rows:
+            if prefix is None:
+                if digest != row_digest(topic, tag, *content):
+                    raise self._damaged(topic)
+                found[tag] = Latest(tag, *content)
+            elif tag is None:
+                kept[prefix] = digest
+            else:
+                totals[prefix] ^= number(tag) ^ number(digest)
+        if any(packed(total) != kept.get(prefix, EMPTY) for prefix, total in totals.items()):
+            raise self._damaged(topic)
+        return found
 
     def drop(self, topic: str) -> None:
         """See `StateStore.drop`."""
@@ -148,14 +159,6 @@ class PostgresStateStore:
         old = {row[0]: row[1] for row in _rows(connection, _SUMS, topic, list(changes))}
         new = [packed(number(old.get(prefix, EMPTY)) ^ change) for prefix, change in changes.items()]
         connection.exec_driver_sql(_ADD, (topic, list(changes), new))
-
-    def _check_buckets(self, connection: Connection, topic: str, prefixes: Sequence[bytes]) -> None:
-        totals = dict.fromkeys(prefixes, 0)
-        for prefix, tag, digest in _rows(connection, _DIGESTS, list(prefixes), [last(one) for one in prefixes], topic):
-            totals[prefix] ^= number(tag) ^ number(digest)
-        kept = {row[0]: row[1] for row in _rows(connection, _SUMS, topic, list(prefixes))}
-        if any(packed(total) != kept.get(prefix, EMPTY) for prefix, total in totals.items()):
-            raise self._damaged(topic)
 
     def _damaged(self, detail: str) -> Tampered:
         return Tampered("state_damaged", where=self._place, detail=detail)

@@ -19,9 +19,9 @@ from exchange.log import RecordLog
 from exchange.log.seals import CommitMarks, SealStore
 from exchange.log.server import SCHEME, is_server
 from exchange.policy import PolicyEngine
-from exchange.publish import PublishParts, transactions
+from exchange.publish import PublishParts, readings, transactions
 from exchange.settings import Settings, secret
-from exchange.signing.keys import read_secret
+from exchange.signing.keys import SigningKey, read_secret
 from exchange.signing.pseudonyms import Actors
 from exchange.signing.tags import SubjectTagger
 from exchange.site import VKEY, check_room
@@ -81,7 +81,8 @@ class Engines:
     @cached_property
     def control(self) -> Control:
         """The control plane."""
-        return Control(SqlEventStore(self._database), self.audit, self.actors, self.now_ns, self.room)
+        first = int.from_bytes(self.random_bytes(6), "big")
+        return Control(SqlEventStore(self._database), self.audit, self.actors, self.now_ns, self.room, first)
 
     @cached_property
     def log(self) -> RecordLog:
@@ -131,7 +132,7 @@ class Engines:
         return PublishParts(
             log=self.log,
             seals=SealStore(transaction),
-            marks=CommitMarks(transaction),
+            marks=CommitMarks(transaction, readings(self._database)),
             transaction=transaction,
             audit=self.audit,
             tagger=self.tagger,
@@ -216,6 +217,42 @@ def audit_store_of(settings: Settings, database: "Engine") -> AuditStore:
             raise Invalid("audit_without_control", where="engines.audit")
         return PostgresAuditStore(database)
     return EmbeddedAuditStore(settings.path(behind(settings, "audit", "file")), database)
+
+
+def audit_log_of(settings: Settings, database: "Engine", now_ns: Callable[[], int]) -> AuditLog:
+    """The audit log, open; `audit.sequencer = "never"` needs its public key alone.
+
+    Raises:
+        Invalid: `engine_not_shared`: nobody else is there to follow; `origin_differs`: the settings are another log's;
+            an unreadable key.
+        Unavailable, Tampered: as `AuditLog`.
+    """
+    if settings.text("audit.sequencer") == "never":
+        check_shared(settings, "control", "audit")
+        audit = AuditLog(audit_store_of(settings, database), log_key(settings), now_ns)
+    else:
+        signer = SigningKey.load(settings.secret_file("keys.audit"))
+        audit = AuditLog(audit_store_of(settings, database), signer, now_ns)
+    if settings.text("origin") != audit.origin:
+        audit.close()
+        raise Invalid("origin_differs", where=settings.origins["origin"], log=audit.origin)
+    return audit
+
+
+def log_key(settings: Settings) -> str:
+    """The audit log's public key (vkey), as auditors have it; `Invalid("key_unreadable")`."""
+    try:
+        return settings.path(VKEY).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid("key_unreadable", where=VKEY, detail=type(error).__name__) from None
+
+
+def check_shared(settings: Settings, *engines: str) -> None:
+    """Whether these engines are on servers, for several processes at once; `Invalid("engine_not_shared")`."""
+    for engine in engines:
+        scheme, rest = settings.engine(engine)
+        if scheme not in {SCHEME, *KAFKA}:
+            raise Invalid("engine_not_shared", where=f"engines.{engine}", url=f"{scheme}:{rest}")
 
 
 def server_of(settings: Settings, engine: str) -> tuple[str, str]:

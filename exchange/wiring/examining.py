@@ -212,6 +212,9 @@ def keys(examined: Examined) -> Iterator[Finding]:
 
 def audit_key(examined: Examined) -> Iterator[Finding]:
     """The log's key, its public half for auditors, and the checkpoint that it has signed: all of one key."""
+    if examined.settings.text("audit.sequencer") == "never":
+        yield unused("keys.audit", "audit_key_elsewhere", file=VKEY)
+        return
     key = SigningKey.load(examined.settings.secret_file("keys.audit"))
     shown = examined.settings.path(VKEY).read_text("utf-8").strip()
     origin = examined.settings.text("origin")

@@ -23,12 +23,12 @@ from exchange.plan import Plan, Question
 from exchange.policy import Bundle
 from exchange.publish import Fates, Published, PublishTarget, publish, recover
 from exchange.settings import Settings, read_settings
-from exchange.signing.keys import SigningKey, new_signing_key, read_secret
+from exchange.signing.keys import SigningKey, new_signing_key, public_of, read_secret
 from exchange.signing.merkle import leaf_hash
 from exchange.signing.seals import Seal
 from exchange.site import VKEY, owned, seal_key
 from exchange.source import Adapter
-from exchange.wiring.engines import Engines, audit_store_of, database_of
+from exchange.wiring.engines import Engines, audit_log_of, database_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -66,11 +66,8 @@ def open_exchange(
         announce = stack.enter_context(owned(settings.root, command, now_ns()))
         database = database_of(settings, stack)
         check_revision(database)
-        signer = SigningKey.load(settings.secret_file("keys.audit"))
-        audit = AuditLog(audit_store_of(settings, database), signer, now_ns)
+        audit = audit_log_of(settings, database, now_ns)
         stack.callback(audit.close)
-        if settings.text("origin") != audit.origin:
-            raise Invalid("origin_differs", where=settings.origins["origin"], log=audit.origin)
         exchange = Exchange(settings, database, audit, now_ns, random_bytes, stack)
         exchange.announce = announce
         recover(exchange.publish_parts)
@@ -98,6 +95,7 @@ class Exchange(Engines):
         self._free: list[Gateway] = []
         self._contracts: dict[str, Contract] = {}
         self._gateways = itertools.count(1)
+        self._partitions: dict[str, int] = {}
 
     @contextmanager
     def lent_gateway(self) -> Iterator["Gateway"]:
@@ -140,7 +138,8 @@ class Exchange(Engines):
                 log=self.log,
                 state=self.state,
                 audit=self.audit,
-                committed=self.publish_parts.marks.committed,
+                committed=self.publish_parts.marks.ends,
+                partitions=self.partitions,
                 members=self.control.members,
                 start_run=runs.start,
                 tagger=self.tagger,
@@ -165,10 +164,16 @@ class Exchange(Engines):
         """The name of this site's gateways in the log: one that other folders with the same log do not have."""
         if self.settings.engine("audit")[0] != SCHEME:
             return plain
-        file = self.settings.path("data/gateway.id")
-        if not file.is_file():
-            file.write_text(self.random_bytes(4).hex(), "ascii")
-        return f"{plain}-{file.read_text('ascii')}"
+        file, folder = self.settings.path("data/gateway.id"), str(self.settings.path("data").stat().st_ino)
+        try:
+            name, made_in = [*file.read_text("ascii").split(), folder][:2]
+        except (OSError, ValueError):
+            name, made_in = "", ""
+        if made_in != folder:  # none yet; or a copied folder, which would go on with the runs of another gateway
+            name, draft = self.random_bytes(4).hex(), file.with_suffix(".new")
+            draft.write_text(f"{name} {folder}", "ascii")
+            draft.replace(file)
+        return f"{plain}-{name}"
 
     def decide(self, question: Question, model: Model) -> Plan:
         """The plan for a question whose facts are of this model, under the model's active policy revision.
@@ -249,6 +254,16 @@ class Exchange(Engines):
             keys={scope: self._scope_key(scope) for scope in scopes},
             sets={name: self.control.members(name) for name in needed_sets(plan.rows)},
         )
+
+    def partitions(self, topic: str, ends: Mapping[int, int] | None = None) -> int:
+        """How many partitions a dataset's topic has; 0 where there is none. The brokers are asked only where a record
+        is committed (`ends`, see `CommitMarks.ends`) in one that is not known here yet.
+        """
+        ends = self.publish_parts.marks.ends(topic) if ends is None else ends
+        known = self._partitions.get(topic, 0)
+        if known <= max(ends, default=0):
+            known = self._partitions[topic] = self.log.topics().get(topic, 0)
+        return known
 
     def contract(self, dataset: str) -> "Contract":
         """The dataset's contract as it was accepted."""
@@ -437,18 +452,31 @@ class Exchange(Engines):
 
     def delegated_seal_key(self, department: str) -> str:
         """The public key with which the exchange seals for a department; made when it is not there."""
-        file = seal_key(self.settings.root, check("department", department))
+        return self._delegated(check("department", department), None).public.hex()
+
+    def _delegated(self, department: str, recorded: str | None) -> SigningKey:
+        """The key in its file; where there is none, one made of the department's name and a secret that all gateways
+        of this exchange have: whichever of them a department was added through, the others have its key as well.
+        """
+        file = seal_key(self.settings.root, department)
         with self._keys:  # of two who add one department at once, both get the same key
-            # A key that a crash left before its department was recorded is taken up again.
-            key = SigningKey.load(file) if file.exists() else new_signing_key(file)
-        return key.public.hex()
+            if not file.exists():
+                root = read_secret(self.settings.secret_file("keys.pseudonym"))
+                seed = hmac.digest(root, b"seal\0" + department.encode(), "sha256")
+                if recorded in {None, public_of(seed).hex()}:
+                    # A key that a crash leaves before its department is recorded is taken up again.
+                    return new_signing_key(file, seed)
+            return SigningKey.load(file)
 
     def _sealing(self, department: str, own_key: Path | Seal | None) -> SigningKey | Seal:
         """What a batch of the department is sealed with, or was: by the key that the department is recorded with."""
-        file = own_key or seal_key(self.settings.root, department)
-        key = SigningKey.load(file) if isinstance(file, Path) else file
-        if key.public.hex() != self.control.model().departments[department].seal_key:
-            where = str(file) if isinstance(file, Path) else ""
+        recorded = self.control.model().departments[department].seal_key
+        if own_key is None:
+            key: SigningKey | Seal = self._delegated(department, recorded)
+        else:
+            key = SigningKey.load(own_key) if isinstance(own_key, Path) else own_key
+        if key.public.hex() != recorded:
+            where = "" if isinstance(own_key, Seal) else str(own_key or seal_key(self.settings.root, department))
             raise Invalid("seal_key_differs", where=where, department=department)
         if isinstance(key, Seal) and abs(key.time_ns - self.now_ns()) > _SEAL_NS:
             raise Invalid("seal_differs", where=key.dataset, detail="time")

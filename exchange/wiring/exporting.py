@@ -6,9 +6,8 @@ from pathlib import Path
 
 from exchange.audit.export import export
 from exchange.audit.note import Checkpoint
-from exchange.settings import read_settings
-from exchange.site import VKEY
-from exchange.wiring.engines import audit_store_of, database_of
+from exchange.settings import Settings, read_settings
+from exchange.wiring.engines import audit_store_of, database_of, log_key
 
 
 def export_log(root: Path, environment: Mapping[str, str], folder: Path, done: Callable[[int], None]) -> Checkpoint:
@@ -19,8 +18,12 @@ def export_log(root: Path, environment: Mapping[str, str], folder: Path, done: C
         Invalid: no site, wrong settings.
         Unavailable, Tampered: as `export`; the control database is down.
     """
-    settings = read_settings(root, environment)
+    return exported(read_settings(root, environment), folder, done)
+
+
+def exported(settings: Settings, folder: Path, done: Callable[[int], None] = lambda _: None) -> Checkpoint:
+    """The same for a site whose settings were read."""
     with ExitStack() as stack:
         store = audit_store_of(settings, database_of(settings, stack))
         stack.callback(store.close)
-        return export(store, folder, (settings.root / VKEY).read_text("utf-8").strip(), done)
+        return export(store, folder, log_key(settings), done)

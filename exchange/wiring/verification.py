@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from exchange.site import VKEY
-from exchange.wiring.engines import behind
 
 if TYPE_CHECKING:
     from exchange.wiring.exchange import Exchange
 
 FILE: Final = "data/verification.json"
+_COPY: Final = "data/log-for-verification"
 _PATIENCE_S: Final = 3.0
 
 
@@ -19,8 +19,10 @@ class Verifications:
     """Runs the offline verifier over the site's own log, one at a time. Any thread may use it."""
 
     def __init__(self, exchange: "Exchange") -> None:
-        settings = exchange.settings
-        self._folder = settings.path(behind(settings, "audit", "file"))
+        self._settings = settings = exchange.settings
+        scheme, folder = settings.engine("audit")
+        self._copied = scheme != "file"  # a log in rows is written out first, each time only what is new of it
+        self._folder = settings.path(_COPY if self._copied else folder)
         self._key, self._file, self._now_ns = settings.path(VKEY), settings.path(FILE), exchange.now_ns
         self._lock = threading.Lock()
         self._running: threading.Thread | None = None
@@ -48,7 +50,10 @@ class Verifications:
 
     def _run(self) -> None:
         from exchange.audit.verify import verify
+        from exchange.wiring.exporting import exported
 
+        if self._copied:
+            exported(self._settings, self._folder)
         verdict = verify(self._folder, self._key.read_text("utf-8").strip(), (), self._progress)
         told = {**verdict.to_document(), "time_ns": self._now_ns()}
         draft = self._file.with_suffix(".new")

@@ -103,7 +103,7 @@ def test_a_position_that_no_release_ended_at_is_refused(town: Town, start: dict[
 def test_what_is_appended_but_not_committed_is_not_readable(town: Town) -> None:
     """A reader stops at the committed mark, in the log and in the state alike."""
     marks = {part: max(0, town.exchange.publish_parts.marks.committed(DATASET, part) - 3) for part in (0, 1)}
-    gateway = town.gateway(committed=lambda _, part: marks[part])
+    gateway = town.gateway(committed=lambda _: marks)
     releases = list(gateway.read(town.reader, READ, {}, "jsonl"))
     assert {one.partition: one.next_position for one in releases} == marks
     found = gateway.lookup(town.reader, LOOKUP, MEMBERS, "jsonl")
@@ -116,7 +116,7 @@ def test_what_is_appended_but_not_committed_is_not_readable(town: Town) -> None:
 def test_a_log_that_lost_committed_records_is_tampered(town: Town) -> None:
     """It never reads as an end of the data, and never as empty releases."""
     with pytest.raises(ExchangeError) as caught:
-        list(town.gateway(committed=lambda *_: 500).read(town.reader, READ, {0: 100}, "jsonl"))
+        list(town.gateway(committed=lambda _: dict.fromkeys((0, 1), 500)).read(town.reader, READ, {0: 100}, "jsonl"))
     assert (caught.value.code, caught.value.family) == ("log_behind_commits", "tampered")
 
 

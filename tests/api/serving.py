@@ -65,7 +65,10 @@ def served(site: Site, *words: str, **settings: object) -> Iterator[Served]:
     try:
         matched = None
         while matched is None:
-            matched = _URL.search(first.get(timeout=_READY_S))
+            try:
+                matched = _URL.search(first.get(timeout=_READY_S))
+            except queue.Empty:
+                raise AssertionError(f"not ready: {process.poll()}, {found.lines}") from None
         found.port = int(matched[1])
         yield found
     finally:

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from exchange.audit.embedded import EmbeddedAuditStore
+from exchange.audit.lag import Lag, measured
 from exchange.audit.log import AuditLog, create
+from exchange.audit.note import vkey
 from exchange.audit.verify import verify
 from exchange.errors import Refused, Tampered, Unavailable
+from exchange.signing.keys import new_signing_key
 from tests.audit.building import KEY, ORIGIN, START_NS, VKEY, clock, control, engine_at, release
 
 
@@ -155,3 +158,61 @@ def test_a_log_that_cannot_be_opened_gives_its_place_back(tmp_path: Path, place:
     with pytest.raises(Tampered):
         _opened(tmp_path, place, 1)
     assert place.lock.acquire(blocking=False)
+
+
+def test_who_has_the_public_key_alone_follows(tmp_path: Path, place: Place) -> None:
+    """It never takes the place, free as it is; its entries wait for somebody who may, and its receipts are as good."""
+    follower = AuditLog(Shared(tmp_path, place), VKEY, clock(START_NS + 10**12))
+    with pytest.raises(Unavailable, match="audit_unavailable"):
+        follower.append(control(1), 0.3)
+    assert follower.leads is False
+    assert follower.lag().waiting == 1
+    assert follower.lag().waiting_s > 0  # by the entry's own time
+    leader = _opened(tmp_path, place, 2)
+    receipt = follower.wait(control(1).id)
+    assert (receipt.index, leader.leads, follower.leads) == (2, True, False)
+    follower.settle()
+    assert follower.lag() == Lag(0, 0, 0.0)
+    for log in (follower, leader):
+        log.close()
+
+
+def test_another_logs_public_key_follows_nothing(tmp_path: Path, place: Place) -> None:
+    """A checkpoint that this key has not signed opens nothing, and whoever leads is not disturbed."""
+    other = vkey(ORIGIN, new_signing_key(tmp_path / "other.key").public)
+    with pytest.raises(Tampered, match="audit_note_invalid"):
+        AuditLog(Shared(tmp_path, place), other, clock(START_NS + 10**12))
+    _opened(tmp_path, place, 2).close()
+
+
+def test_settling_does_not_wait_for_what_comes_later(tmp_path: Path, place: Place) -> None:
+    """A follower's run begins while others go on submitting without a pause."""
+    leader, follower = _opened(tmp_path, place, 1), _opened(tmp_path, place, 2)
+    over = threading.Event()
+
+    def crowd() -> None:
+        for number in range(1, 10**6):
+            leader.append(control(number))
+            if over.is_set():
+                return
+
+    busy = threading.Thread(target=crowd)
+    busy.start()
+    try:
+        for number in range(10):
+            follower.submit([release(number)])
+            follower.settle()
+            assert follower.lag().unseen >= 0
+    finally:
+        over.set()
+        busy.join()
+    for log in (follower, leader):
+        log.close()
+
+
+def test_what_is_committed_and_not_seen_is_counted(tmp_path: Path, place: Place) -> None:
+    """The lag of a view is the lock row's size less what is seen."""
+    log = _opened(tmp_path, place, 1)
+    size = log.append(control(1)).index + 1
+    assert measured(Shared(tmp_path, place), size - 2, START_NS, log._decoded) == Lag(2, 0, 0.0)
+    log.close()

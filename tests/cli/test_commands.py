@@ -82,16 +82,21 @@ WORDS = {
     "audit proof": "0",
 }
 NO_TOKEN = {
-    *("init", "view", "audit verify", "audit export", "errors", "completion", "demo", "docs", "serve", "try"),
     *(
-        "backup",
-        "restore",
-        "export",
-        "import",
-        "db upgrade",
-        "doctor",
-        "config show",
-    ),  # whoever may read the site's files needs none
+        "init",
+        "view",
+        "audit verify",
+        "audit export",
+        "errors",
+        "completion",
+        "demo",
+        "docs",
+        "serve",
+        "sequence",
+        "try",
+    ),
+    # Whoever may read the site's files needs none.
+    *("backup", "restore", "export", "import", "db upgrade", "doctor", "config show"),
 }
 
 

@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
-from exchange.signing.keys import new_signing_key
+import pytest
+
+from exchange.control import commands as c
+from exchange.errors import Invalid
+from exchange.signing.keys import SigningKey, new_signing_key
 from tests.simulator import ADAPTER, AUTHORITY, CONSUMER, SYSTEM, Site, row
 
 NEW = "432524197901010028"
@@ -41,3 +45,22 @@ def test_who_may_not_add_a_department_leaves_no_key(site: Site) -> None:
     assert site.entries("refusal")[-1][2]["reasons"] == ["role_missing"]
     assert site.run(*words, who=AUTHORITY).code == 0
     assert (site.root / "keys" / "seal-ny.new.key").exists()
+
+
+def test_every_gateway_makes_the_same_key_for_a_department(site: Site) -> None:
+    """A folder that lacks the key of a department which was added through another folder makes it anew; it makes none
+    for a department that is recorded with a key of its own.
+    """
+    key = site.root / "keys" / "seal-ny.new.key"
+    words = ("department", "add", "ny.new", "--zh", "新", "--en", "New", "--region", "431126")
+    assert site.run(*words, who=AUTHORITY).code == 0
+    made = SigningKey.load(key).public
+    key.unlink()
+    with site.opened() as exchange:
+        assert exchange._sealing("ny.new", None).public == made
+        assert SigningKey.load(key).public == made
+        own = new_signing_key(site.folder / "own.key").public.hex()
+        place = ("ny.own", "own", "own", "431126", None, None, "extranet", own)
+        exchange.control.execute(exchange.control.model().principal(AUTHORITY), c.AddDepartment(*place))
+        with pytest.raises(Invalid, match="key_unreadable"):
+            exchange._sealing("ny.own", None)

@@ -84,14 +84,17 @@ def test_rows_wait_until_they_are_named(store: AuditStore, again: Open) -> None:
     assert store.submit([_row(1), _row(2)]) == []
     assert store.submit([_row(3)]) == []
     waiting = again().pending(10)
+    assert store.waiting() == len(waiting)
     assert [row.id for row in waiting] == [_row(n).id for n in (1, 2, 3)]
     assert (waiting[0].leaf, waiting[0].rests_on, waiting[0].raises) == (b"leaf", '{"policy":1}', None)
     assert [row.id for row in store.pending(2)] == [_row(1).id, _row(2).id]
     store.swap(0, _moved(1), _nothing(taken=[(waiting[1].seq, 0)], refused=[(waiting[0].seq, '{"why":1}')]))
     assert [row.id for row in again().pending(10)] == [_row(3).id]
     store.refuse([(waiting[2].seq, "{}")])
-    assert again().pending(10) == []
-    fates = [again().known(_row(n).id) for n in (1, 2, 3, 4)]
+    assert (again().pending(10), again().waiting()) == ([], 0)
+    ids = [_row(n).id for n in (1, 2, 3, 4)]
+    fates = [again().known(one) for one in ids]
+    assert again().known_of(ids) == {one: fate for one, fate in zip(ids, fates, strict=True) if fate}
     assert [(one.index, one.committed_ns, one.refused) if one else None for one in fates] == [
         (None, None, '{"why":1}'), (0, 2, None), (None, None, "{}"), None,
     ]  # fmt: skip

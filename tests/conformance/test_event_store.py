@@ -79,6 +79,7 @@ def test_what_is_appended_is_read(again: Callable[[], EventStore]) -> None:
     assert [*first, *second] == list(again().read(0, 10))
     assert list(again().read(1, 2)) == list(first[1:])
     assert list(again().read(4, 2)) == []
+    assert again().head() == 4
 
 
 def test_the_events_of_an_aggregate_are_its_own(again: Callable[[], EventStore]) -> None:

@@ -300,3 +300,13 @@ class _Store:
 
     def read(self, after: int, limit: int) -> object:
         return self.store.read(after, limit)
+
+
+def test_what_another_process_did_is_taken_in_with_the_next_question(site: Site, opened: Opened) -> None:
+    """Until then it is this process's lag; no question is answered by an older model."""
+    engine = open_engine(f"sqlite:///{site.folder}/control.db")
+    other = Control(SqlEventStore(engine), opened.audit, ACTORS, site.now_ns)
+    assert (other.lag(), other.model().position, other.lag()) == (3, 3, 0)
+    opened.control.execute(_person(opened.control), c.AddPrincipal("a.new", "ny.shuju", ("steward",)))
+    assert (other.lag(), "a.new" in other.model().principals, other.lag()) == (1, True, 0)
+    engine.dispose()

@@ -1,14 +1,19 @@
-"""`make torture`: kill rounds, then every system call of three operations, each in two processes; mutants if asked."""
+"""`make torture`: kill rounds, then every system call of three operations, each in two processes; then revokes through
+two gateways on Kafka and PostgreSQL; mutants if asked.
+"""
 
 import argparse
 import json
 import os
 import secrets
 import selectors
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
+from pathlib import Path
 from typing import IO, Any
 
 from tqdm import tqdm
@@ -28,16 +33,20 @@ def main() -> int:
     parser.add_argument("--kills", action="store_true", help="only the kill rounds")
     parser.add_argument("--syscalls", action="store_true", help="only the system calls")
     parser.add_argument("--points", type=int, default=0, help="only so many of them")
+    parser.add_argument("--gateways", action="store_true", help="only the revokes through two gateways")
+    parser.add_argument("--revokes", type=int, default=1_000, help="so many of them")
     parser.add_argument("--mutants", action="store_true", help="only our own mutants")
     parser.add_argument("--cornered", action="store_true", help="the mutants without their random kills")
     chosen = parser.parse_args()
-    everything = not (chosen.kills or chosen.syscalls or chosen.mutants)
+    everything = not (chosen.kills or chosen.syscalls or chosen.gateways or chosen.mutants)
     broken = 0
     if everything or chosen.kills:
         sums = _run("rounds", chosen, chosen.rounds, chosen.rounds)
         broken += _say_rounds(sums, chosen.seed)
     if everything or chosen.syscalls:
         broken += _syscalls(chosen)
+    if everything or chosen.gateways:
+        broken += _gateways(chosen)
     if chosen.mutants:
         sums = _run("mutants", chosen, 0 if chosen.cornered else 1, len(MUTANTS))
         broken += _say_mutants(sums, chosen.seed)
@@ -91,6 +100,35 @@ def _syscalls(chosen: argparse.Namespace) -> int:
         f"{sums.get('met')} met, in {sums['time']}"
     )
     return _say_broken(sums["failures"], chosen.seed)
+
+
+def _gateways(chosen: argparse.Namespace) -> int:
+    """Revokes under load through two gateways; skipped by name where a server is not to be had."""
+    import pytest  # whose outcomes say that a server is missing
+
+    from tests import services, services_postgres
+    from tests.torture.gateways import on_servers, play
+
+    end, folder = services.begin_run(), Path(tempfile.mkdtemp(prefix="torture-"))
+    try:
+        with tqdm(total=chosen.revokes, desc="revokes") as bar, services_postgres.the_server().database() as url:
+            figures = play(folder, on_servers(url, folder), chosen.revokes, chosen.seed, bar.update, chosen.seconds)
+    except pytest.skip.Exception as skipped:
+        print(f"revokes through two gateways: skipped, {skipped}")
+        return 0
+    except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 - whatever it is, it is told with the seed
+        return _say_broken([f"{type(error).__name__}: {error} ({folder})"], chosen.seed)
+    finally:
+        end()
+    shutil.rmtree(folder)
+    print(
+        f"{figures['revokes']} revokes through two gateways, {figures['revokes_through']}, in {figures['seconds']} s; "
+        f"releases through each {figures['releases_through']}, {figures['turns']} times one after the other's; "
+        f"{figures['revokes_with_releases_before']} revokes with a release since the last; "
+        f"{figures['refused_by_epoch']} releases refused by the sequencer; answers {figures['answers']}"
+    )
+    print(f"0 of {figures['revokes']} had a release behind it; --seed {chosen.seed}")
+    return 0
 
 
 def _say_rounds(sums: dict[str, Any], seed: str) -> int:
