@@ -23,7 +23,7 @@ from exchange.signing.keys import BundleKey
 RESOURCE: Final = "bundles/exchange.tar.gz"  # below the exchange's address
 MEDIA_TYPE: Final = "application/gzip"
 KEY_ID: Final = "exchange"
-TOKEN_FILE: Final = "bundle.token"
+TOKEN_FILE: Final = "bundle.token"  # noqa: S105 - a file's name
 _POLL_S: Final = (1, 2)  # at least and at most, between two looks
 
 
@@ -48,9 +48,7 @@ def archive(bundles: Iterable[Bundle], key: BundleKey) -> Archive:
 
 
 def _signature(files: Mapping[str, bytes], key: BundleKey) -> str:
-    listed = [
-        {"name": path, "hash": _hash(path, body), "algorithm": "SHA-256"} for path, body in sorted(files.items())
-    ]
+    listed = [{"name": path, "hash": _hash(path, body), "algorithm": "SHA-256"} for path, body in sorted(files.items())]
     parts = ({"alg": "ES256", "kid": KEY_ID, "typ": "JWT"}, {"files": listed})
     text = b".".join(_base64(canonical(part)) for part in parts)
     return (text + b"." + _base64(key.sign(text))).decode("ascii")

@@ -1,7 +1,8 @@
 """Several policy revisions side by side on one OPA: each in packages and code tables of its own.
 
-`package exchange.x` of a revision becomes `package revisions.r<digest>.exchange.x`, and `data.exchange`, `data.codes` in
-it likewise. Which revision answers is then a matter of what is asked, and an OPA that has not got it answers nothing.
+`package exchange.x` of a revision becomes `package revisions.r<digest>.exchange.x`, and likewise `data.exchange` and
+`data.codes` in it. Which revision answers is then a matter of what is asked, and an OPA that has not got it answers
+nothing.
 """
 
 import hashlib
