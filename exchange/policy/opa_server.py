@@ -47,7 +47,7 @@ class _Client(OpaClient):  # type: ignore[misc]  # it has no types
         session: requests.Session = super()._init_session()
         session.trust_env = False
         # Even where it follows no redirect, requests reads all of its body to say where it would go.
-        session.get_redirect_target = lambda _answer: None  # type: ignore[method-assign]
+        session.get_redirect_target = lambda _answer: None  # type: ignore[method-assign, assignment]
         session.mount(self.schema, HTTPAdapter(pool_maxsize=_POOL, max_retries=0))
         return session
 
