@@ -36,7 +36,7 @@ def _opa_config(terminal: Terminal, parsed: argparse.Namespace) -> None:
     settings = read_settings(site_of(terminal, parsed), terminal.environment)
     url = parsed.url or f"http://127.0.0.1:{settings.number('http.port')}"
     command = write_opa_folder(settings, parsed.opa_folder, url, parsed.ca)
-    sentence = text("opa_config_written", terminal.language).format(folder=parsed.opa_folder)
+    sentence = text("opa_config_written", terminal.language, folder=parsed.opa_folder)
     terminal.show({"folder": str(parsed.opa_folder), "command": command}, [sentence, command])
 
 

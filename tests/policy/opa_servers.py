@@ -91,14 +91,15 @@ class BundleServer:
 
 
 class Opa:
-    """One `opa run --server` in a folder; `configured` is its configuration."""
+    """One `opa run --server` in a folder; `configured` is its configuration, or it lies there already."""
 
-    def __init__(self, folder: Path, configured: dict[str, Any], *words: str) -> None:
-        self.port = free_port()
+    def __init__(self, folder: Path, configured: dict[str, Any] | None, *words: str, port: int = 0) -> None:
+        self.port = port or free_port()
         self._folder, self._words = folder, words
-        folder.mkdir(exist_ok=True)
-        (folder / "bundle.token").write_text(TOKEN + "\n")
-        (folder / "opa.json").write_text(json.dumps(configured))
+        if configured is not None:
+            folder.mkdir(exist_ok=True)
+            (folder / "bundle.token").write_text(TOKEN + "\n")
+            (folder / "opa.json").write_text(json.dumps(configured))
         self.start()
 
     def start(self) -> None:
