@@ -107,7 +107,9 @@ class Opa:
         options = ["--addr", f"127.0.0.1:{self.port}", "--config-file", "opa.json", "--log-level", "error"]
         command = [str(opa_path()), "run", "--server", "--skip-version-check", *options, *self._words]
         leash = ["/bin/sh", "-c", _LEASH, "sh", *command]
-        self._shell = subprocess.Popen(leash, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=self._folder)
+        self._shell = subprocess.Popen(
+            leash, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=self._folder
+        )
         assert self._shell.stdout is not None
         self.process = int(self._shell.stdout.readline())
         until = time.monotonic() + PATIENCE_S
