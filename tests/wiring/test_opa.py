@@ -48,6 +48,7 @@ def test_settings_that_are_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         servers_of("opa+https://opa.example:8181")
 
 
+@pytest.mark.whole  # two policies are tested and tried
 @pytest.mark.enable_socket
 def test_nothing_becomes_active_that_no_server_has(site: Site) -> None:
     """Neither submitted nor approved, and nobody but who may approve is kept waiting for it; reads are refused."""
