@@ -31,14 +31,17 @@ properties: $(READY)
 bench: $(READY)
 	@$(BIN)/python -m tests.bench $(ARGS)
 
-# Real servers on loopback, without Docker: Kafka (BROKERS=3 for three), OPA, and PostgreSQL where its script is.
+# Real servers on loopback, without Docker: Kafka (BROKERS=3 for three), OPA, and PostgreSQL where its script is. OPA is
+# built, and serves a site once its configuration is there: OPA=FOLDER of `exchange policy opa-config`, else .tools/opa.
 services: $(READY)
 	@deploy/local/kafka.sh start $(if $(BROKERS),--brokers $(BROKERS))
 	@deploy/local/opa.sh
+	@if [ -f "$(or $(OPA),.tools/opa)/opa.json" ]; then deploy/local/opa.sh start $(OPA); fi
 	@if [ -x deploy/local/postgres.sh ]; then deploy/local/postgres.sh start; fi
 
 services-stop: $(READY)
 	@deploy/local/kafka.sh stop
+	@deploy/local/opa.sh stop $(OPA)
 	@if [ -x deploy/local/postgres.sh ]; then deploy/local/postgres.sh stop; fi
 
 # The manual as a web site, from the same text that `exchange docs` serves.

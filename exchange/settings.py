@@ -73,7 +73,12 @@ SETTINGS: Final = (
         "file:data/audit",
         "the audit log's tiles and checkpoints: file:FOLDER or postgresql: (rows of the control database)",
     ),
-    Setting("engines.policy", "engine", "regorus:", "policy engine: regorus: or opa:PATH of an OPA binary"),
+    Setting(
+        "engines.policy",
+        "engine",
+        "regorus:",
+        "policy engine: regorus:, opa:PATH of an OPA binary, or OPA servers: opa+https://HOST:PORT,… (opa+http: here)",
+    ),
     Setting("kafka.security.protocol", "text", "SASL_SSL", "SASL_SSL; on this machine also SASL_PLAINTEXT, PLAINTEXT"),
     Setting("kafka.sasl.mechanism", "text", "SCRAM-SHA-512", "SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN"),
     Setting("kafka.sasl.username", "text", "exchange", "the exchange's own account at the brokers"),
@@ -93,6 +98,10 @@ SETTINGS: Final = (
     Setting(
         "policy.deadline_ms", "int", 100, "a question whose policy computes longer than this is refused", 1, 60_000
     ),
+    Setting("policy.opa.network_ms", "int", 500, "what an OPA server's answer may take beside that", 1, 60_000),
+    Setting("policy.opa.spread_seconds", "int", 10, "how long an approval waits for every OPA server", 0, 600),
+    Setting("policy.opa.ca", "text", "", "file of the OPA servers' certificate authority (PEM); else well-known ones"),
+    Setting("policy.opa.token", "secret", "", "bearer token for the OPA servers: file: or env:; empty: none"),
     Setting("access.release_records", "int", 10_000, "records in one release at the most", 1, 10_000),
     Setting("access.in_flight", "int", 8, "releases a reader keeps waiting for their checkpoint", 1, 64),
     Setting("access.plan_seconds", "int", 60, "how long a plan may be used again", 0, 60),

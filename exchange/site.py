@@ -12,6 +12,8 @@ from exchange.errors import Unavailable
 
 FOLDERS: Final = ("schemas", "policies", "adapters", "data", "keys")
 VKEY: Final = "keys/audit.vkey"  # the audit log's public key, for auditors
+BUNDLE_KEY: Final = "keys/bundle.key"  # signs the bundle that OPA servers pull; only where there are some
+BUNDLE_TOKEN: Final = "keys/bundle.token"  # noqa: S105 - a file: what they show for it
 LEDGERS: Final = "data/ledgers"
 _LOCK: Final = "data/lock"
 

@@ -9,7 +9,7 @@ import anyio.to_thread
 from fastapi import FastAPI
 
 from exchange import __version__
-from exchange.api import access, audit, control, description, health, log, problems, publishing
+from exchange.api import access, audit, bundles, control, description, health, log, problems, publishing
 from exchange.api.caller import Callers
 from exchange.api.edge import Edge, Limits
 from exchange.api.metrics import Metrics
@@ -63,6 +63,7 @@ def create_app(
     app.state.public_log = PublicLog(exchange)
     app.include_router(health.router)
     app.include_router(log.router)
+    app.include_router(bundles.router)
     for room in (control, publishing, access, audit):
         app.include_router(room.router, prefix=PREFIX)
     description.install(app)

@@ -8,7 +8,7 @@ from exchange.cli.options import Commands, Group
 from exchange.cli.register import done
 from exchange.cli.terminal import Terminal
 from exchange.control import commands as c
-from exchange.messages import Language
+from exchange.messages import Language, text
 
 
 def mount(commands: Commands, common: argparse.ArgumentParser, language: Language) -> None:
@@ -19,10 +19,25 @@ def mount(commands: Commands, common: argparse.ArgumentParser, language: Languag
     group.command("approve", _approve).add_argument("revision")
     group.command("withdraw", _withdraw).add_argument("--reason", required=True)
     group.command("list", _list)
+    config = group.command("opa-config", _opa_config)
+    config.add_argument("opa_folder", metavar="folder", type=Path)
+    config.add_argument("--url")
+    config.add_argument("--ca", type=Path)
 
 
 def _folder(terminal: Terminal, parsed: argparse.Namespace) -> Path:
     return parsed.folder or site_of(terminal, parsed) / "policies"
+
+
+def _opa_config(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    from exchange.settings import read_settings
+    from exchange.wiring.opa_folder import write_opa_folder
+
+    settings = read_settings(site_of(terminal, parsed), terminal.environment)
+    url = parsed.url or f"http://127.0.0.1:{settings.number('http.port')}"
+    command = write_opa_folder(settings, parsed.opa_folder, url, parsed.ca)
+    sentence = text("opa_config_written", terminal.language, folder=parsed.opa_folder)
+    terminal.show({"folder": str(parsed.opa_folder), "command": command}, [sentence, command])
 
 
 def _test(terminal: Terminal, parsed: argparse.Namespace) -> int:

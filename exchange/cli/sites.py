@@ -65,11 +65,11 @@ def _init_gateway(terminal: Terminal, parsed: argparse.Namespace) -> None:
     """Another gateway of an exchange that is there: it has its people, its log and its name already."""
     from exchange.wiring.joining import make_gateway
 
-    given = [name for name in _OF_A_REAL_SITE if name != "set" and getattr(parsed, name) is not None]
-    if given or parsed.sample:
-        wrong = ", ".join(f"--{one.replace('_', '-')}" for one in [*given, *(["sample"] if parsed.sample else [])])
+    odd = [name for name in _OF_A_REAL_SITE if name != "set" and getattr(parsed, name) is not None]
+    if odd or parsed.sample:
+        wrong = ", ".join(f"--{one.replace('_', '-')}" for one in [*odd, *(["sample"] if parsed.sample else [])])
         raise Invalid("command_line", where="--gateway-of", detail=wrong)
-    own = _given(parsed.set or [])
+    own = given(parsed.set or [])
     made = make_gateway(parsed.dir, parsed.gateway_of, terminal.environment, standby=parsed.standby, given=own)
     document = {"site": str(made.root), "origin": made.origin, "standby": made.standby}
     terminal.show(document, [f"{name}: {value}" for name, value in document.items()])

@@ -6,12 +6,13 @@ from typing import Final
 from exchange.control import commands
 from exchange.control.decision import Decision, exact_keys, malformed, need_role, need_state, shallow, text
 from exchange.control.events import NewEvent
-from exchange.control.model import Model, Principal
+from exchange.control.model import Model, Policy, Principal
 from exchange.errors import Invalid, Refused
 from exchange.names import canonical, check, digest_bytes, nearest
 
 AGGREGATE: Final = "policy"
 MAX_BUNDLE: Final = 8 * 2**20
+WAITING: Final = 4  # of the revisions that wait for approval, so many are given to OPA
 MAKERS: Final = ("steward", "sharing_authority")
 
 
@@ -65,6 +66,22 @@ def approve(command: commands.ApprovePolicy, actor: Principal, model: Model, _no
     if policy.submitted_by == actor.id:
         raise Refused("same_person", first="submit", second="approve")
     return Decision([NewEvent(AGGREGATE, "policy.activated/1", {"revision": revision})], revision)
+
+
+def may_approve(actor: Principal, policy: Policy | None) -> bool:
+    """Whether this person's approval of it would be taken."""
+    waits = policy is not None and policy.status == "submitted" and policy.submitted_by != actor.id
+    return waits and bool(actor.roles & set(MAKERS))
+
+
+def spread(model: Model) -> list[str]:
+    """The revisions that may be asked for now or soon: the active one, the one before it, for questions in flight, and
+    the newest of those that wait for approval.
+    """
+    former = [one for one in model.policies.values() if one.status == "superseded" and one.activated_ns is not None]
+    last = sorted(former, key=lambda one: one.activated_ns or 0)[-1:]
+    waiting = [one for one in model.policies.values() if one.status == "submitted"][-WAITING:]
+    return [*([model.active_policy] if model.active_policy else []), *(one.revision for one in (*last, *waiting))]
 
 
 def withdraw(command: commands.WithdrawPolicy, actor: Principal, model: Model, _now_ns: int) -> Decision:

@@ -1,6 +1,7 @@
 """The policy decision point: one question in, one complete plan out."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -30,12 +31,26 @@ class PolicyEngine(Protocol):
       deadline: each is a `Refused` (`policy_undefined`, `policy_error`, `policy_unavailable`), never an empty document.
     - A policy that runs away costs its own question a refusal; the next question is answered as ever, and no other
       thread of this process stands still meanwhile.
-    - `load` is all or nothing: a bundle that does not compile leaves the former one in place and raises `Invalid`.
+    - `load` is all or nothing: a bundle that is not offered and does not compile leaves the former one in place and
+      raises `Invalid`, or (an engine on servers) its questions are refused until the servers have it.
+    - Within the block of `offering`, `load` of that bundle succeeds and the next question is answered by it, on every
+      server that the engine has; so a new policy becomes the active one only there. Until then and beside it, questions
+      are answered by the bundle that is loaded.
     - It may be used from any thread.
     """
 
     def load(self, bundle: Bundle | None) -> None:
         """Makes this the bundle that questions are asked of; None takes the policy away."""
+        ...
+
+    def offering(self, bundle: Bundle, patience_s: float) -> AbstractContextManager[None]:
+        """Sees to it that questions can be asked of this bundle, for as long as the block lasts.
+
+        Raises:
+            Invalid: it does not compile.
+            Unavailable: the engine is not to be had; `policy_not_spread` with the name of a server that has not got it
+                after `patience_s` seconds.
+        """
         ...
 
     def evaluate(self, question: bytes) -> Mapping[str, Any]:
@@ -47,5 +62,5 @@ class PolicyEngine(Protocol):
         ...
 
     def close(self) -> None:
-        """Ends the engine's process."""
+        """Ends the engine's process, or its connections."""
         ...

@@ -1,4 +1,4 @@
-"""A policy bundle from a folder: `*.rego` and `codes.json`, nothing else.
+"""A policy bundle from a folder: `*.rego` and `codes.json`; `capabilities.json` may lie there and is no part of it.
 
 What it holds becomes a revision only when it is submitted as one.
 """
@@ -10,7 +10,7 @@ from typing import Any
 from exchange.errors import Invalid
 from exchange.plan.shapes import read_json
 from exchange.policy import Bundle, modules
-from exchange.policy.modules import CODES_FILE, MAX_BYTES
+from exchange.policy.modules import CAPABILITIES_FILE, CODES_FILE, MAX_BYTES
 
 
 def load_bundle(folder: Path) -> Bundle:
@@ -31,9 +31,10 @@ def load_bundle(folder: Path) -> Bundle:
 
 def _files(folder: Path) -> list[Path]:
     try:
-        paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        named = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise Invalid("policy_file_refused", where=str(folder), detail=error.strerror or "unreadable") from None
+    paths = [path for path in named if path.name != CAPABILITIES_FILE]
     for path in paths:
         if path.is_symlink() or not path.is_file() or (path.suffix != ".rego" and path.name != CODES_FILE):
             raise Invalid("policy_file_refused", where=str(path), detail="only *.rego, codes.json")

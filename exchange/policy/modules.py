@@ -13,6 +13,7 @@ from exchange.errors import Invalid
 from exchange.names import canonical
 
 CODES_FILE: Final = "codes.json"
+CAPABILITIES_FILE: Final = "capabilities.json"  # for `opa check --capabilities`; no part of a bundle
 TEST_SUFFIX: Final = "_test.rego"
 MAX_MODULES: Final = 200
 MAX_DEPTH: Final = 12  # of brackets: the embedded engine's parser takes twice as long for each level
@@ -28,6 +29,9 @@ BUILTINS: Final = frozenset(
 )
 _KEYWORDS: Final = frozenset(("as", "default", "else", "every", "if", "import", "in", "not", "package", "some", "with"))
 _UNREADABLE: Final = re.compile(r"\$|\]\(")  # template strings and computed calls: not for a light scan
+# The one way to name what is not of the module itself; so that a revision can be moved into packages of its own
+# (`exchange.policy.revisions`), `data` stands nowhere else.
+_DATA: Final = re.compile(r"(?<![A-Za-z0-9_.])data\b(?!\.(?:exchange|codes)\b)")
 _PATH: Final = re.compile(r"[a-z][a-z0-9_]{0,60}\.rego")
 _TEXTS: Final = re.compile(r'`[^`]*`|"(?:[^"\\\n]|\\.)*"|#[^\n]*')
 _PACKAGE: Final = re.compile(r"^[ \t]*package[ \t]+(exchange(?:\.[a-z_][a-z0-9_]*)*)[ \t]*$", re.MULTILINE)
@@ -67,6 +71,11 @@ def blanked(text: str) -> str:
     return _TEXTS.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text)
 
 
+def comments(text: str) -> list[tuple[int, int]]:
+    """Where the comments of a module begin and end."""
+    return [found.span() for found in _TEXTS.finditer(text) if found[0].startswith("#")]
+
+
 def running(modules: Mapping[str, str]) -> dict[str, str]:
     """The modules that take part in answering; the others are tests."""
     return {path: text for path, text in modules.items() if not path.endswith(TEST_SUFFIX)}
@@ -89,6 +98,9 @@ def _check_form(path: str, text: str) -> None:
     if unreadable := _UNREADABLE.search(text):
         where = f"{path}:{_line(text, unreadable.start())}"
         raise Invalid("policy_module_refused", where=where, detail=f"syntax: {unreadable[0]}")
+    if elsewhere := _DATA.search(text):
+        where = f"{path}:{_line(text, elsewhere.start())}"
+        raise Invalid("policy_module_refused", where=where, detail="data: data.exchange.… or data.codes.…")
 
 
 def _check_depth(path: str, text: str) -> None:

@@ -153,7 +153,7 @@ def _check(path: Path, sources: Path) -> None:
     except ValueError:
         raise missing("opa", "check") from None
     for fault in said.get("errors", ()):
-        raise Invalid("policy_unparsable", where=_place(said), detail=str(fault.get("message"))[:200])
+        raise Invalid("policy_unparsable", where=place_of(said), detail=str(fault.get("message"))[:200])
     if done.returncode:
         raise missing("opa", "check")
 
@@ -161,11 +161,11 @@ def _check(path: Path, sources: Path) -> None:
 def _result(status: int, answer: bytes) -> object:
     document = parsed(answer)
     if not isinstance(document, dict) or status != 200:
-        raise Refused("policy_error", where=_place(document), detail="evaluation")
+        raise Refused("policy_error", where=place_of(document), detail="evaluation")
     return document.get("result", UNDEFINED)
 
 
-def _place(document: object) -> str:
+def place_of(document: object) -> str:
     """File and line of the first error. At evaluation its message is left out: it may show values of the question."""
     for fault in document.get("errors", ()) if isinstance(document, dict) else ():
         location = fault.get("location") or {}

@@ -6,7 +6,8 @@ is started in the background and the next question waits for it. Starting is not
 
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from threading import Lock, Thread
 from typing import Any, Final, Protocol
 
@@ -77,6 +78,16 @@ class SupervisedEngine:
             former, self._process, self._bundle = self._process, process, bundle
         if former is not None:
             former.stop()
+
+    @contextmanager
+    def offering(self, bundle: Bundle, patience_s: float) -> Iterator[None]:  # noqa: ARG002 - its process is ours
+        """Whether a process starts with this bundle, tried in one apart.
+
+        Raises:
+            Invalid, Unavailable: as `load` does.
+        """
+        self._started(bundle, modules.running(bundle.modules)).stop()
+        yield
 
     def evaluate(self, question: bytes) -> Mapping[str, Any]:
         """The document that the policy gives for a question in canonical JSON.

@@ -1,4 +1,7 @@
-"""Keys on disk: Ed25519 signing keys (PEM, PKCS #8, no passphrase) and 32-byte secrets (hex), in files of mode 0600."""
+"""Keys on disk: signing keys (PEM, PKCS #8, no passphrase) and 32-byte secrets (hex), in files of mode 0600.
+
+All signatures are Ed25519, but those of the policy bundle, for OPA knows no Ed25519: ECDSA on P-256.
+"""
 
 import os
 import stat
@@ -7,8 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from exchange.errors import Invalid, Unavailable
 
@@ -42,6 +47,39 @@ class SigningKey:
     def sign(self, message: bytes) -> bytes:
         """The 64-byte Ed25519 signature (RFC 8032) of the message."""
         return self._private.sign(message)
+
+
+class BundleKey:
+    """The private key that signs the policy bundle: ECDSA on P-256 with SHA-256, the ES256 of RFC 7518."""
+
+    def __init__(self, private: ec.EllipticCurvePrivateKey) -> None:
+        self._private = private
+        form = serialization.PublicFormat.SubjectPublicKeyInfo
+        self.public_pem = private.public_key().public_bytes(serialization.Encoding.PEM, form).decode("ascii")
+
+    @classmethod
+    def load(cls, path: Path) -> "BundleKey":
+        """The key in this file; raises what `SigningKey.load` does."""
+        try:
+            private = serialization.load_pem_private_key(_read(path), password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            raise Invalid("key_malformed", where=str(path), expected="a P-256 key, PEM") from error
+        if not isinstance(private, ec.EllipticCurvePrivateKey) or not isinstance(private.curve, ec.SECP256R1):
+            raise Invalid("key_malformed", where=str(path), expected="a P-256 key, PEM")
+        return cls(private)
+
+    def sign(self, message: bytes) -> bytes:
+        """The 64 bytes of r and s (RFC 7518, 3.4); the same message always gets the same ones (RFC 6979)."""
+        signature = self._private.sign(message, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
+        return b"".join(number.to_bytes(32, "big") for number in decode_dss_signature(signature))
+
+
+def new_bundle_key(path: Path) -> BundleKey:
+    """Makes a key for the policy bundle and its file, durable on return; raises what `new_signing_key` does."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    _write(path, private.private_bytes(encoding, form, serialization.NoEncryption()))
+    return BundleKey(private)
 
 
 def signed_by(public: bytes, signature: bytes, message: bytes) -> bool:

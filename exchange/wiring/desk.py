@@ -207,6 +207,9 @@ class LocalDesk:
         """See `Desk.execute`."""
         if isinstance(command, c.AddDepartment) and not command.seal_key:
             command = self._sealed(command)
+        if isinstance(command, c.ApprovePolicy):
+            with self.exchange.offering(self.who, command.revision):
+                return _told(self.exchange.control.execute(self.who, command))
         return _told(self.exchange.control.execute(self.who, command))
 
     def _sealed(self, command: c.AddDepartment) -> c.AddDepartment:
@@ -239,7 +242,8 @@ class LocalDesk:
         self._as_policy_maker("SubmitPolicy")
         results = self.exchange.tested(bundle)
         document = {"modules": dict(bundle.modules), "codes": dict(bundle.codes)}
-        return self.execute(c.SubmitPolicy(document, dict(results)))
+        with self.exchange.offered(bundle):  # so that what one of the engines cannot compile is never submitted
+            return self.execute(c.SubmitPolicy(document, dict(results)))
 
     def _as_policy_maker(self, action: str) -> None:
         if not self.who.roles & {"steward", "sharing_authority"}:

@@ -33,7 +33,10 @@ if TYPE_CHECKING:
     from exchange.audit.subjects import SubjectIndex
     from exchange.log.kafka.clients import Client
     from exchange.log.kafka.cluster import Cluster
+    from exchange.policy.opa_server import OpaServer
+    from exchange.policy.revisions import Shelf
 
+OPA: Final = ("opa+http", "opa+https")  # schemes of the policy engine on OPA servers
 # Schemes of the record log on Kafka: the packages that each needs, the extra that brings them, the client's module.
 KAFKA: Final = {
     "kafka": (("kafka", "crc32c"), "kafka", "python"),
@@ -120,10 +123,22 @@ class Engines:
             from exchange.policy.opa_binary import OpaBinaryEngine
 
             engine = OpaBinaryEngine(self.settings.path(path), deadline_s)
+        elif scheme in OPA:
+            from exchange.policy.opa_server import OpaServerEngine
+
+            network_s = self.settings.number("policy.opa.network_ms") / 1_000
+            engine = OpaServerEngine(opa_servers(self.settings), deadline_s, network_s, self.shelf)
         else:
             raise Invalid("engine_unknown", where="engines.policy", url=f"{scheme}:{path}")
         self._stack.callback(engine.close)
         return engine
+
+    @cached_property
+    def shelf(self) -> "Shelf":
+        """The policy revisions that OPA servers shall get before they are the control plane's."""
+        from exchange.policy.revisions import Shelf
+
+        return Shelf()
 
     @cached_property
     def publish_parts(self) -> PublishParts:
@@ -163,6 +178,21 @@ def record_log_of(settings: Settings) -> RecordLog:
     if scheme in KAFKA:
         return kafka_log(settings, scheme, rest)
     raise Invalid("engine_unknown", where="engines.log", url=f"{scheme}:{rest}")
+
+
+def opa_servers(settings: Settings) -> "list[OpaServer]":
+    """The OPA servers of `engines.policy`, by opa-python-client; they are connected to when they are first asked.
+
+    Raises:
+        Invalid: `opa_missing` (that package), `setting_wrong`, `opa_insecure`, `secret_unreadable`.
+    """
+    if find_spec("opa_client") is None:
+        raise Invalid("opa_missing", where="engines.policy", package="opa-python-client", extra="opa")
+    from exchange.policy.opa_server import servers
+
+    scheme, place = settings.engine("policy")
+    ca = settings.text("policy.opa.ca")
+    return servers(scheme, place, ca=str(settings.path(ca)) if ca else "", token=settings.secret("policy.opa.token"))
 
 
 def kafka_log(settings: Settings, scheme: str, url: str) -> RecordLog:

@@ -25,12 +25,13 @@ from exchange.signing.keys import SigningKey
 from exchange.site import VKEY, seal_key
 from exchange.wiring import examining
 from exchange.wiring import examining_servers as servers
-from exchange.wiring.engines import KAFKA, behind
+from exchange.wiring.engines import KAFKA, OPA, behind, opa_servers
 from exchange.wiring.examining import Check, Examined, Finding, ok, unused, wrong
 from exchange.wiring.examining_servers import on_server
 from exchange.wiring.making import standing
 
 _PAGE: Final = 1_000
+_NO_REVISION: Final = "sha256:" + "0" * 64
 _SECOND_NS: Final = 1_000_000_000
 
 
@@ -152,7 +153,9 @@ def audit_log(examined: Examined) -> Iterator[Finding]:
 
 
 def policy_engine(examined: Examined) -> Iterator[Finding]:
-    """It starts, compiles the policy that the exchange ships, and every test of that holds."""
+    """It starts, compiles the policy that the exchange ships, and every test of that holds; OPA servers are
+    asked for the active policy instead.
+    """
     from exchange.policy.bundle import load_bundle
 
     scheme, place = examined.settings.engine("policy")
@@ -164,6 +167,9 @@ def policy_engine(examined: Examined) -> Iterator[Finding]:
         from exchange.policy.opa_binary import OpaBinaryEngine
 
         engine = OpaBinaryEngine(examined.settings.path(place), 10.0)
+    elif scheme in OPA:
+        yield from _opa_servers(examined)
+        return
     else:
         raise Invalid("engine_unknown", where="engines.policy", url=f"{scheme}:{place}")
     with closing(engine):
@@ -172,6 +178,22 @@ def policy_engine(examined: Examined) -> Iterator[Finding]:
     if failed or not results:
         raise Tampered("policy_engine_wrong", where="engines.policy", tests=", ".join(failed)[:200] or "-")
     yield ok("engines.policy", "policy_engine", name=scheme, tests=len(results))
+
+
+def _opa_servers(examined: Examined) -> Iterator[Finding]:
+    """Each answers, and has the active revision."""
+    active = _model(examined).active_policy
+    network_s = examined.settings.number("policy.opa.network_ms") / 1_000
+    for server in opa_servers(examined.settings):
+        check = f"engines.policy {server.where}"
+        with closing(server):
+            lacking = server.lacks(active or _NO_REVISION, network_s)
+        if active is None and lacking == "stale":
+            yield ok(check, "opa_server_idle")
+        elif lacking:
+            yield wrong(check, server.not_ready(active or "-", lacking))
+        else:
+            yield ok(check, "opa_server", revision=active)
 
 
 def seal_keys(examined: Examined) -> Iterator[Finding]:

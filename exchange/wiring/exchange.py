@@ -4,7 +4,7 @@ import hmac
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from exchange.audit.entries import make
 from exchange.audit.log import AuditLog
 from exchange.audit.note import open_checkpoint
+from exchange.control import policies
 from exchange.control.database import check_revision
 from exchange.control.model import Dataset, Model, Principal
 from exchange.errors import Invalid, Refused, Tampered, Unavailable
@@ -23,10 +24,10 @@ from exchange.plan import Plan, Question
 from exchange.policy import Bundle
 from exchange.publish import Fates, Published, PublishTarget, publish, recover
 from exchange.settings import Settings, read_settings
-from exchange.signing.keys import SigningKey, new_signing_key, public_of, read_secret
+from exchange.signing.keys import BundleKey, SigningKey, new_signing_key, public_of, read_secret
 from exchange.signing.merkle import leaf_hash
 from exchange.signing.seals import Seal
-from exchange.site import VKEY, owned, seal_key
+from exchange.site import BUNDLE_KEY, BUNDLE_TOKEN, VKEY, owned, seal_key
 from exchange.source import Adapter
 from exchange.wiring.engines import Engines, audit_log_of, database_of
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from exchange.audit.runs import Ends
     from exchange.audit.subjects import Sighting, SubjectIndex
     from exchange.contracts.contract import Contract
+    from exchange.policy.opa_bundle import Archive
     from exchange.view.compiled import View
     from exchange.wiring.mirror import ControlMirror
 
@@ -89,9 +91,11 @@ class Exchange(Engines):
         super().__init__(settings, database, audit, now_ns, random_bytes, stack)
         self.announce: Callable[[str], None] = lambda _socket: None
         self._loaded: str | None = None
-        self._deciding = threading.Lock()
+        self._deciding, self._asked = threading.Condition(), 0
         self._testing, self._following, self._keys = threading.Lock(), threading.Lock(), threading.Lock()
         self.sealing = threading.Lock()
+        self._packing = threading.Lock()
+        self._packed: tuple[list[str], Archive] | None = None
         self._free: list[Gateway] = []
         self._contracts: dict[str, Contract] = {}
         self._gateways = itertools.count(1)
@@ -183,14 +187,30 @@ class Exchange(Engines):
         """
         from exchange.policy.decide import decide
 
-        with self._deciding:  # so that another thread's policy is not asked in its place
-            self._load(model)
+        with self._asking(model):
             plan = decide(self.engine, question, model.active_policy or "", model.epochs.get("policy", 0))
         if not plan.allowed:
             return plan
         # A revised contract may narrow what is shared, so it ends plans like a revoked agreement does.
         dataset = f"dataset/{plan.dataset}"
         return replace(plan, epochs={**plan.epochs, dataset: model.epochs.get(dataset, 0)})
+
+    @contextmanager
+    def _asking(self, model: Model) -> Iterator[None]:
+        """The engine has the model's policy while the block lasts; threads with the same policy ask at once, and none
+        is asked in the place of another's.
+        """
+        with self._deciding:
+            while self._asked and self._loaded != model.active_policy:
+                self._deciding.wait()
+            self._load(model)
+            self._asked += 1
+        try:
+            yield
+        finally:
+            with self._deciding:
+                self._asked -= 1
+                self._deciding.notify_all()
 
     def _load(self, model: Model) -> None:
         """Makes the model's policy the engine's; one that this engine cannot run leaves it without any."""
@@ -200,9 +220,8 @@ class Exchange(Engines):
         self.engine.load(None)
         self._loaded = None
         if active is not None:
-            document = self.control.document(active)
             try:
-                self.engine.load(Bundle(document["modules"], document["codes"]))
+                self.engine.load(self._bundle(active))
             except (Invalid, Unavailable):
                 return
             self._loaded = active
@@ -212,12 +231,58 @@ class Exchange(Engines):
         with self._testing:  # one at a time; meanwhile decisions go on, for tests run in a process of their own
             return self.engine.test(bundle)
 
-    def policy_ready(self) -> bool:
-        """Whether the engine has the active revision: without it every question is refused."""
-        model = self.control.model()
-        with self._deciding:
-            self._load(model)
-            return self._loaded is not None
+    def check_policy(self) -> None:
+        """Asks the engine a question that is none.
+
+        Raises:
+            Unavailable: `policy_not_ready`: no revision is active, or the engine cannot load it.
+            Refused: `policy_unavailable`: no engine is there, or none that has the revision.
+        """
+        with self._asking(self.control.model()):
+            if self._loaded is None:
+                raise Unavailable("policy_not_ready")
+            try:
+                self.engine.evaluate(b"{}")
+            except Refused as refused:
+                if refused.code == "policy_unavailable":
+                    raise
+
+    def offering(self, who: Principal, revision: str) -> AbstractContextManager[None]:
+        """The engine can be asked by a submitted revision while the block lasts, in which it becomes the active one: so
+        there is no moment in which questions are refused for want of it. Nothing is tried for who may not approve it.
+
+        Raises:
+            Unavailable: `policy_not_spread`, naming the server that has not got it.
+        """
+        policy = self.control.model().policies.get(revision)
+        may = policies.may_approve(who, policy)
+        return self.offered(self._bundle(revision)) if may else nullcontext()
+
+    def offered(self, bundle: Bundle) -> AbstractContextManager[None]:
+        """The same for any bundle."""
+        return self.engine.offering(bundle, self.settings.number("policy.opa.spread_seconds"))
+
+    def _bundle(self, revision: str) -> Bundle:
+        document = self.control.document(revision)
+        return Bundle(document["modules"], document["codes"])
+
+    def opa_bundle(self) -> "tuple[bytes, Archive] | None":
+        """What OPA servers pull, and the token that they must show for it; None where the site has none of them.
+
+        It holds the active revision, the one before it, the newest of those that wait for approval and what is offered.
+        """
+        from exchange.policy.opa_bundle import archive
+
+        key, token = self.settings.path(BUNDLE_KEY), self.settings.path(BUNDLE_TOKEN)
+        if not key.is_file() or not token.is_file():
+            return None
+        with self._packing:
+            held = self.shelf.held()
+            wanted = sorted({*policies.spread(self.control.model()), *held})
+            if self._packed is None or self._packed[0] != wanted:
+                bundles = [held.get(one) or self._bundle(one) for one in wanted]
+                self._packed = wanted, archive(bundles, BundleKey.load(key))
+            return read_secret(token), self._packed[1]
 
     def opened_all(self) -> None:
         """Opens every engine now: whoever serves many threads has none of them opened twice, and learns of a broken

@@ -10,14 +10,14 @@ from exchange.control.database import check_revision
 from exchange.errors import Invalid, Unavailable
 from exchange.settings import SETTINGS, Settings, new_settings, read_settings, write_settings
 from exchange.signing.keys import read_key, write_key
-from exchange.site import FOLDERS, VKEY
+from exchange.site import BUNDLE_KEY, BUNDLE_TOKEN, FOLDERS, VKEY
 from exchange.wiring.engines import audit_store_of, check_shared, database_of, log_key
 
 _SECRETS: Final = ("keys.subject", "keys.actor", "keys.pseudonym")
-_PASSWORDS: Final = ("postgresql.password", "kafka.sasl.password")
+_PASSWORDS: Final = ("postgresql.password", "kafka.sasl.password", "policy.opa.token")
 # Of one machine, not of the exchange: where it listens, and as whom.
 _OWN: Final = frozenset({"http.host", "http.port", "http.certificate", "http.certificate_key"})
-_PATHS: Final = frozenset({"engines.policy", "kafka.ssl.ca.location"})
+_PATHS: Final = frozenset({"engines.policy", "kafka.ssl.ca.location", "policy.opa.ca"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,8 @@ def _keys(of: Settings, settings: Settings, *, standby: bool) -> Iterator[tuple[
             copy = settings.secret_file(name) if settings.text(name) == of.text(name) else of.secret_file(name)
             if copy != of.secret_file(name):
                 yield of.secret_file(name), copy
-    for file in sorted((of.root / "keys").glob("seal-*.key")):
+    own = (of.root / place for place in (BUNDLE_KEY, BUNDLE_TOKEN))  # so that OPA may pull from any gateway
+    for file in (*sorted((of.root / "keys").glob("seal-*.key")), *(one for one in own if one.is_file())):
         yield file, settings.root / "keys" / file.name
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from exchange.errors import ExchangeError, Unavailable
+from exchange.errors import ExchangeError
 
 if TYPE_CHECKING:
     from exchange.wiring.exchange import Exchange
@@ -16,15 +16,10 @@ def missing(exchange: "Exchange") -> Iterator[tuple[str, ExchangeError]]:
         "engines.log": exchange.log.topics,
         "engines.state": lambda: exchange.state.current_to("", 0),
         "engines.audit": lambda: exchange.audit.size,
-        "policy": lambda: _policy(exchange),
+        "policy": exchange.check_policy,
     }
     for what, ask in asked.items():
         try:
             ask()
         except ExchangeError as error:
             yield what, error
-
-
-def _policy(exchange: "Exchange") -> None:
-    if not exchange.policy_ready():
-        raise Unavailable("policy_not_ready")

@@ -15,12 +15,14 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
+import pytest_socket
 
 from exchange.errors import Invalid, Refused
 from exchange.names import canonical
 from exchange.policy import Bundle, PolicyEngine
 from exchange.policy.bundle import load_bundle
 from tests.policy.engines import POLICIES, ROOT, MakeEngine, bundle, closing, maker, question
+from tests.policy.opa_servers import World, world
 
 QUESTION = canonical(question())
 ECHO = bundle('plan := {"effect": input.action, "limit": data.codes.limit, "no": data.codes.no}')
@@ -37,9 +39,23 @@ plan := {"n": n} if {
 """
 
 
-@pytest.fixture(params=["regorus", "opa"], name="make")
+SERVER = pytest.param("opa+http", marks=[pytest.mark.opa, pytest.mark.enable_socket])
+OF_OURS = pytest.mark.parametrize("make", ["regorus", "opa"], indirect=True)  # whose process we start ourselves
+
+
+@pytest.fixture(params=["regorus", "opa", SERVER], name="make")
 def _make(request: pytest.FixtureRequest) -> MakeEngine:
-    return maker(request.param)
+    if request.param != "opa+http":
+        return maker(request.param)
+    found: World = request.getfixturevalue("opa_world")
+    return found.engine
+
+
+@pytest.fixture(scope="module", name="opa_world")
+def _opa_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    pytest_socket.enable_socket()
+    with world(tmp_path_factory.mktemp("opa")) as made:
+        yield made
 
 
 @pytest.fixture(name="engine")
@@ -184,6 +200,25 @@ def test_hostile_text_does_not_hang_the_engine(engine: PolicyEngine) -> None:
     assert engine.evaluate(QUESTION) == ECHOED
 
 
+def test_what_is_offered_can_be_loaded(engine: PolicyEngine) -> None:
+    """While a bundle is offered, questions are answered by the loaded one; once loaded, the next one by the new one."""
+    engine.load(ECHO)
+    other = bundle('plan := {"other": input.action}')
+    with engine.offering(other, 20.0):
+        assert engine.evaluate(QUESTION) == ECHOED
+        engine.load(other)
+        assert engine.evaluate(QUESTION) == {"other": "read"}
+
+
+def test_what_does_not_compile_is_not_offered(engine: PolicyEngine) -> None:
+    """The block is not entered, and what is loaded goes on answering."""
+    engine.load(ECHO)
+    for body, code in (("plan := {", "policy_unparsable"), ("plan := data.other", "policy_module_refused")):
+        with pytest.raises(Invalid, match=code), engine.offering(bundle(body), 20.0):
+            pytest.fail("it was offered")
+    assert engine.evaluate(QUESTION) == ECHOED
+
+
 def test_any_thread(engine: PolicyEngine) -> None:
     """Threads may share an engine: each gets the answer to its own question."""
     engine.load(bundle('plan := {"id": input.id}'))
@@ -203,6 +238,7 @@ def test_large_question(make: MakeEngine) -> None:
         assert engine.evaluate(canonical({"tags": [f"{n:032x}" for n in range(20_000)]})) == {"n": 20_000}
 
 
+@OF_OURS
 def test_process_that_died_is_replaced(engine: PolicyEngine) -> None:
     """When somebody kills the engine's process, the next question is answered all the same."""
     engine.load(ECHO)
@@ -215,6 +251,7 @@ def test_process_that_died_is_replaced(engine: PolicyEngine) -> None:
     assert engine.evaluate(QUESTION) == ECHOED
 
 
+@OF_OURS
 def test_close_leaves_nothing_behind(engine: PolicyEngine) -> None:
     """After `close`, which may be called again, no process is left, and a question is refused."""
     before = set(children(os.getpid()))
@@ -226,6 +263,7 @@ def test_close_leaves_nothing_behind(engine: PolicyEngine) -> None:
     assert refusal(engine) == ("policy_unavailable", "no_policy")
 
 
+@OF_OURS
 def test_runaways_leave_no_zombie(hasty: PolicyEngine) -> None:
     """A process that was killed for its deadline is waited for."""
     before = set(children(os.getpid()))

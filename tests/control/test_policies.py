@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from exchange.control import commands as c
+from exchange.control.policies import WAITING, may_approve, spread
 from exchange.errors import Invalid, Refused
 from exchange.names import canonical, digest
 from exchange.policy import Bundle
@@ -133,6 +134,30 @@ def test_a_revision_is_approved_once(new_town: Town) -> None:
     _submitted(new_town)
     new_town.do(AUTHORITY, c.ApprovePolicy(first))
     assert new_town.model.active_policy == first
+
+
+def test_what_opa_is_given(new_town: Town) -> None:
+    """The active revision, the one before it, and of those that wait the newest: never more, whatever was submitted."""
+    assert spread(new_town.model) == []
+    made = [_submitted(new_town, {**BUNDLE, "codes": {"purposes": {}, "n": number}}) for number in range(WAITING + 3)]
+    assert spread(new_town.model) == made[-WAITING:]
+    for revision in made[:3]:
+        new_town.do(AUTHORITY, c.ApprovePolicy(revision))
+    assert spread(new_town.model) == [made[2], made[1], *made[-WAITING:]]
+    new_town.do(AUTHORITY, c.WithdrawPolicy("a mistake"))
+    assert spread(new_town.model) == [made[1], *made[-WAITING:]]
+
+
+def test_who_may_approve(new_town: Town) -> None:
+    """As `approve` itself decides it."""
+    revision = _submitted(new_town)
+    policy = new_town.model.policies[revision]
+    for who in (AUTHORITY, SECOND_AUTHORITY, CIVIL_STEWARD, POLICE_STEWARD, CIVIL_SYSTEM, AUDITOR, OPERATOR):
+        may = may_approve(new_town.model.principals[who], policy)
+        assert may == (who in {AUTHORITY, SECOND_AUTHORITY, CIVIL_STEWARD}), who
+    assert not may_approve(new_town.model.principals[AUTHORITY], None)
+    new_town.do(AUTHORITY, c.ApprovePolicy(revision))
+    assert not may_approve(new_town.model.principals[SECOND_AUTHORITY], new_town.model.policies[revision])
 
 
 def test_a_withdrawn_policy_leaves_none(new_town: Town) -> None:

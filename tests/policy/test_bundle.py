@@ -1,5 +1,6 @@
 """A policy folder: rules and code tables, nothing else, and nothing on which engines would differ."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from exchange.errors import Invalid
 from exchange.policy import Bundle
 from exchange.policy.bundle import load_bundle
-from exchange.policy.modules import MAX_BYTES, MAX_MODULES, blanked, check, names_of_tests
+from exchange.policy.modules import BUILTINS, MAX_BYTES, MAX_MODULES, blanked, check, names_of_tests
 from tests.policy.engines import POLICIES, bundle
 
 PLAN = "package exchange\n\nimport rego.v1\n\nplan := {}\n"
@@ -66,6 +67,25 @@ def test_file_that_has_no_place(tmp_path: Path, files: dict[str, bytes], code: s
     assert code_of(folder(tmp_path, **files)) == (code, where)
 
 
+def test_capabilities_are_no_part_of_a_bundle(tmp_path: Path) -> None:
+    """`capabilities.json` may lie in the folder, for `opa check`; the revision is the same with it."""
+    plain = load_bundle(folder(tmp_path))
+    (tmp_path / "capabilities.json").write_text("{}")
+    assert load_bundle(tmp_path) == plain
+
+
+def test_shipped_capabilities_say_what_we_say() -> None:
+    """Besides operators, the file for `opa check` names the builtins that a bundle may call, and no network.
+
+    (`set()` is no call to OPA but a term.)
+    """
+    found = json.loads((POLICIES / "capabilities.json").read_text("utf-8"))
+    called = {one["name"] for one in found["builtins"] if "infix" not in one}
+    assert called == BUILTINS - {"set"}
+    assert found["allow_net"] == []
+    assert found["features"] == ["rego_v1"]  # no template strings, which the light scan cannot read
+
+
 def test_folder_that_is_none(tmp_path: Path) -> None:
     """A folder that is missing, empty, or holds a folder or a link."""
     assert code_of(tmp_path / "nowhere")[0] == "policy_file_refused"
@@ -113,6 +133,15 @@ def test_foreign_package(text: str, line: int) -> None:
         'plan := http["send"]({})',
         'plan := {"a": $"{time.now_ns()}"}',
         "plan := nowhere(1)",
+        'plan := data["exchange"]',
+        "plan := data[input.action]",
+        "plan := data",
+        "plan := {data: 1}",
+        "plan := data.revisions",
+        "plan := data.exchanges",
+        "plan := data\n\t.exchange.x",
+        "import data as everything",
+        "plan := x if some x in [1 | data]",
         "plan := data.other.f(1)",
         "import data.exchange.fields\nplan := fields.f(1)\nf(x) := x",
         "plan := [x | some x in input.list] if { input.list }",
@@ -136,6 +165,8 @@ def test_what_engines_may_not_be_given(body: str) -> None:
         "plan := {} if {\n\tnot (1 == 2)\n\tevery x in (input.a) { x }\n\tsome y in (input.b)\n}",
         "f(x) := count(x)\n\nplan := data.exchange.f([1])",
         "plan := {} if contains(input.a, `b`)",
+        'plan := input.data[data.codes["x"]] # data[x]',
+        'plan := "data" if data.exchange["other"] with data.codes.limit as 3',
         "list := [x | some x in input.list]\n\nplan := {} if list",
         "plan := x if {\n\tx := [y | some y in input.list]\n}",
         "names contains name if some name in ({1} | {2})",

@@ -1,6 +1,7 @@
 """`decide` completes the policy's answer and believes none of it that the question can check."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
@@ -24,6 +25,11 @@ class Answering:
 
     def load(self, bundle: Bundle | None) -> None:
         """Nothing to load."""
+
+    def offering(self, bundle: Bundle, patience_s: float) -> AbstractContextManager[None]:
+        """Nothing to wait for."""
+        del bundle, patience_s
+        return nullcontext()
 
     def evaluate(self, question: bytes) -> Mapping[str, Any]:
         """The prepared answer."""
