@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from exchange.audit.subjects import SubjectIndex
+    from exchange.log.kafka.clients import Client
+    from exchange.log.kafka.cluster import Cluster
 
 # Schemes of the record log on Kafka: the packages that each needs, the extra that brings them, the client's module.
 KAFKA: Final = {
@@ -151,7 +153,13 @@ class Engines:
 
 
 def kafka_log(settings: Settings, scheme: str, url: str) -> RecordLog:
-    """The record log on Kafka, by the client that the scheme names; it connects when it is first used.
+    """The record log on Kafka; raises as `kafka_client`."""
+    client, place = kafka_client(settings, scheme, url)
+    return import_module("exchange.log.kafka.log").KafkaRecordLog(client, place)  # type: ignore[no-any-return]
+
+
+def kafka_client(settings: Settings, scheme: str, url: str) -> tuple["Client", "Cluster"]:
+    """The client that the scheme names, and the cluster; it connects when it is first used.
 
     Raises:
         Invalid: `kafka_missing` (a package), `setting_wrong`, `kafka_insecure`, `secret_unreadable`.
@@ -174,8 +182,7 @@ def kafka_log(settings: Settings, scheme: str, url: str) -> RecordLog:
         replication=settings.number("kafka.replication.factor"),
         min_insync=settings.number("kafka.min.insync.replicas"),
     )
-    client = import_module(f"exchange.log.kafka.{module}").KafkaClient(place)
-    return import_module("exchange.log.kafka.log").KafkaRecordLog(client, place)  # type: ignore[no-any-return]
+    return import_module(f"exchange.log.kafka.{module}").KafkaClient(place), place
 
 
 def database_of(settings: Settings, stack: ExitStack) -> "Engine":
