@@ -27,7 +27,7 @@ def mount(commands: Commands, common: argparse.ArgumentParser, language: Languag
 def _demo(terminal: Terminal, parsed: argparse.Namespace) -> int:
     from adapters.sample.county import check_scale
     from exchange.cli.play import play
-    from exchange.cli.servers import NOTED, real_servers
+    from exchange.cli.servers import real_servers
     from exchange.settings import new_settings
 
     check_scale(parsed.scale)
@@ -35,16 +35,10 @@ def _demo(terminal: Terminal, parsed: argparse.Namespace) -> int:
     new_settings(parsed.dir, given)  # a setting that is none takes no former demo away either
     if parsed.engines == "embedded":
         return play(claimed(parsed.dir), terminal.language, parsed.seed, parsed.scale, given)
-    noted = parsed.dir / NOTED
-    former = noted.read_bytes() if noted.is_file() else None
-    folder = claimed(parsed.dir)
-    if former is not None:
-        (folder / NOTED).write_bytes(former)
     terminal.say("demo_servers")
-    with real_servers(folder, keep=parsed.keep) as real:
-        return play(
-            folder, terminal.language, parsed.seed, parsed.scale, {**real, **given}, leaves_site=bool(parsed.keep)
-        )
+    with real_servers(parsed.dir, claimed, keep=parsed.keep) as (folder, real):
+        played = {**real, **given}
+        return play(folder, terminal.language, parsed.seed, parsed.scale, played, leaves_site=parsed.keep)
 
 
 def claimed(folder: Path) -> Path:

@@ -7,9 +7,9 @@ import json
 import os
 import secrets
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,9 +30,9 @@ class Place:
 
 
 @contextmanager
-def real_servers(folder: Path, *, keep: bool) -> Iterator[dict[str, str]]:
-    """The settings of a site on Kafka and PostgreSQL of this machine, in a place that is dropped at the end, unless
-    `keep`. Servers that ran before go on; others are stopped with it.
+def real_servers(folder: Path, claim: Callable[[Path], Path], *, keep: bool) -> Iterator[tuple[Path, dict[str, str]]]:
+    """The demo's folder, claimed when all servers answer, and the settings of a site on Kafka and PostgreSQL of this
+    machine, in a place that is dropped at the end, unless `keep`. Servers that ran before go on; others are stopped.
 
     Raises:
         Invalid: `demo_no_servers`: this is no clone of the repository.
@@ -50,9 +50,11 @@ def real_servers(folder: Path, *, keep: bool) -> Iterator[dict[str, str]]:
         mark = secrets.token_hex(4)
         place = Place(f"{_NAME}_{mark}", f"{_NAME}-{mark}")
         _drop_noted(folder, kafka, postgres)
-        (folder / NOTED).write_text(json.dumps({"database": place.database, "prefix": place.prefix}), "utf-8")
+        folder = claim(folder)
+        (folder / NOTED).write_text(json.dumps(asdict(place)), "utf-8")
+        # A crash from here on: the next demo in the folder drops the place.
         postgres.run(f"CREATE DATABASE {place.database}")
-        yield {**kafka.settings(place), **postgres.settings(place, folder), **policy_engine()}
+        yield folder, {**kafka.settings(place), **postgres.settings(place, folder), **policy_engine()}
         if not keep:
             _drop_noted(folder, kafka, postgres)
     finally:
@@ -190,7 +192,7 @@ def _must(server: str, word: str) -> str:
         told = [line for line in done.stderr.splitlines() if line.strip()]
         named = [line.partition(": ")[2] for line in told if line.startswith(f"{server}.sh: ")]
         raise Unavailable("demo_server", where=f"deploy/local/{server}.sh", detail=(named or told or ["-"])[-1])
-    return done.stdout.strip().splitlines()[-1]
+    return "".join(done.stdout.strip().splitlines()[-1:])
 
 
 def _run(server: str, word: str) -> "subprocess.CompletedProcess[str]":
