@@ -141,7 +141,9 @@ def main() -> int:
     """Builds into `--out`, and says what is there; or only prints requirements with hashes, as an image needs them."""
     parser = argparse.ArgumentParser(prog="python -m deploy.dist")
     parser.add_argument("--out", type=Path, default=ROOT / "dist")
-    parser.add_argument("--requirements", metavar="EXTRA,…", help="print these, or with `build` those that make the wheel")
+    parser.add_argument(
+        "--requirements", metavar="EXTRA,…", help="print these, or with `build` those that make the wheel"
+    )
     parsed = parser.parse_args()
     if parsed.requirements is not None:
         lock, extras = LOCK.read_text("utf-8"), [one for one in parsed.requirements.split(",") if one]

@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LOCAL = ROOT / "deploy" / "local" / "kafka.sh"
 _FOLDER = "TEST_SERVICES_FOLDER"  # of the run, told to all its workers
 _OWNER = "TEST_SERVICES_OWNER"  # the process whose end ends the servers
+IMAGE = "apache/kafka:4.3.0"
 _SHARED = Path("/dev/shm")
 
 
@@ -142,6 +143,6 @@ def _in_docker() -> str:
         warnings.simplefilter("ignore")
         from testcontainers.kafka import KafkaContainer
 
-        container = KafkaContainer("apache/kafka:4.3.0").with_kraft()
+        container = KafkaContainer(IMAGE).with_kraft()
         container.start()
     return f"kafka://{container.get_bootstrap_server()}"

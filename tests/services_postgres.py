@@ -27,7 +27,7 @@ import pytest
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SCRIPT: Final = ROOT / "deploy" / "local" / "postgres.sh"
-_IMAGE: Final = "postgres:18"
+IMAGE: Final = "postgres:18"
 _CONTAINER: Final = "exchange-test-postgres"
 _OLD_S: Final = 3_600  # a test's database that a killed run left behind
 _numbers = itertools.count(1)
@@ -140,7 +140,7 @@ def _in_docker() -> Server | None:
             found.start()
             port = docker.from_env().api.port(found.id, 5432)[0]["HostPort"]
         except docker.errors.NotFound:
-            made = PostgresContainer(_IMAGE, username="exchange", password="test", dbname="postgres", driver=None)
+            made = PostgresContainer(IMAGE, username="exchange", password="test", dbname="postgres", driver=None)
             port = made.with_name(_CONTAINER).start().get_exposed_port(5432)
     return Server(f"postgresql://exchange:test@127.0.0.1:{port}/postgres")
 

@@ -1,7 +1,7 @@
 """Lets the exchange make topics and access lists at a broker; what those lists then say it gives itself.
 
-permit.py HOST:PORT, with the administrator's password in /run/secrets/kafka_admin and the brokers' CA in /run/secrets/ca
-(or in the folder SECRETS). Again it changes nothing. It waits for a broker that is still starting.
+`permit.py HOST:PORT`, with the administrator's password in /run/secrets/kafka_admin and the brokers' CA in
+/run/secrets/ca (or in the folder SECRETS). Again it changes nothing. It waits for a broker that is still starting.
 """
 
 import os
