@@ -47,7 +47,7 @@ def test_the_versions_are_those_of_the_local_servers() -> None:
     versions |= set(re.findall(r"<artifactId>kafka_2\.13</artifactId>\s*<version>([^<]+)", pom))
     assert versions == {local_kafka.VERSION}
     opa = re.findall(r"^version=v(\S+)", (DEPLOY / "local" / "opa.sh").read_text("utf-8"), re.MULTILINE)
-    assert [image("opa")] == opa
+    assert [image("opa")] == opa == [services.OPA_IMAGE.partition(":")[2].removesuffix("-static")]
     postgres = re.findall(
         r"^wheel=\S+ +# PostgreSQL (\d+)", (DEPLOY / "local" / "postgres.sh").read_text("utf-8"), re.MULTILINE
     )
