@@ -54,9 +54,11 @@ def real_servers(folder: Path, claim: Callable[[Path], Path], *, keep: bool) -> 
         (folder / NOTED).write_text(json.dumps(asdict(place)), "utf-8")
         # A crash from here on: the next demo in the folder drops the place.
         postgres.run(f"CREATE DATABASE {place.database}")
-        yield folder, {**kafka.settings(place), **postgres.settings(place, folder), **policy_engine()}
-        if not keep:
-            _drop_noted(folder, kafka, postgres)
+        try:
+            yield folder, {**kafka.settings(place), **postgres.settings(place, folder), **policy_engine()}
+        finally:
+            if not keep:
+                _drop_noted(folder, kafka, postgres)
     finally:
         if not keep:
             for server in started:
