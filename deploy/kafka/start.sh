@@ -22,5 +22,5 @@ if [ ! -f "$data/meta.properties" ]; then
     rm -f "$arguments"
     trap - EXIT
 fi
-exec java ${KAFKA_HEAP_OPTS:--Xms512m -Xmx1g} -Dlog4j2.configurationFile=/opt/kafka/config/log4j2.yaml \
-    -Dkafka.logs.dir=/tmp -cp "$libs/*" kafka.Kafka "$properties"
+exec java ${KAFKA_HEAP_OPTS:--Xms512m -Xmx1g} -Dlog4j2.configurationFile=/etc/exchange/log4j2.yaml \
+    -cp "$libs/*" kafka.Kafka "$properties"

@@ -8,10 +8,12 @@ import re
 import shlex
 import shutil
 import signal
+import ssl
 import stat
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -191,6 +193,8 @@ def test_its_first_stage_installs_the_exchange(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `secrets.sh` makes."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl, which secrets.sh needs")
     folder = tmp_path_factory.mktemp("secrets") / "made"
     assert made(folder).startswith("secrets.sh: made")
     return folder
@@ -257,6 +261,40 @@ def test_the_sites_are_made_once(tmp_path: Path) -> None:
     assert {"engines.log", "engines.control", "postgresql.password", "http.certificate"} <= set(given)
     assert second[2:4] == ["--gateway-of", f"{tmp_path}/srv/1/site"]
     assert opa[:2] == ["policy", "opa-config"]
+
+
+@pytest.mark.opa
+@pytest.mark.enable_socket
+def test_opa_takes_its_words_and_its_health_is_asked(secrets: Path, tmp_path: Path) -> None:
+    """The compose file's command, at ports of its own, serves over TLS; its health check holds while it lives, and
+    fails when it does not.
+    """
+    port, health = local_kafka._free_ports(2, 0)
+    changes = {"/run/secrets": str(secrets), "0.0.0.0:8181": f"127.0.0.1:{port}", ":8282": f":{health}"}
+
+    def own(words: list[str]) -> list[str]:
+        for old, new in {**changes, "/opa": str(services.opa())}.items():
+            words = [word.replace(old, new) if old != "/opa" or word == old else word for word in words]
+        return words
+
+    (tmp_path / "opa.json").write_text("{}")
+    check = own(SERVICES["opa"]["healthcheck"]["test"][1:])
+    assert subprocess.run(check, capture_output=True, check=False).returncode != 0
+    with (tmp_path / "output").open("wb") as output:
+        server = subprocess.Popen(
+            [str(services.opa()), *own(SERVICES["opa"]["command"])], cwd=tmp_path, stdout=output, stderr=output
+        )
+    try:
+        until = time.monotonic() + 30
+        while subprocess.run(check, capture_output=True, check=False).returncode and time.monotonic() < until:
+            assert server.poll() is None, (tmp_path / "output").read_text("utf-8")
+            time.sleep(0.1)
+        context = ssl.create_default_context(cafile=str(secrets / "ca.crt"))
+        with urllib.request.urlopen(f"https://localhost:{port}/health", context=context, timeout=10) as answer:
+            assert answer.status == 200
+    finally:
+        server.terminate()
+        server.wait(30)
 
 
 @pytest.fixture
