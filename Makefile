@@ -7,8 +7,10 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test check torture properties bench dist docs screenshots format lock services services-stop clean
 
+# ENGINES=real plays it on Kafka and PostgreSQL, started on loopback where they do not run; KEEP=1 leaves them and its data.
 demo: $(READY)
-	@$(BIN)/exchange demo build/demo $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE))
+	@$(BIN)/exchange demo build/demo $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE)) \
+	  $(if $(ENGINES),--engines $(ENGINES)) $(if $(KEEP),--keep)
 
 # First the embedded part, in seconds; then what runs on OPA, plays the demo, kills and recovers.
 test: $(READY)

@@ -15,10 +15,10 @@ import subprocess
 import sys
 import sysconfig
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 LOCK: Final = ROOT / "requirements.txt"
@@ -44,16 +44,28 @@ def locked(text: str) -> Iterator[Locked]:
         yield Locked(_name(block), kept, frozenset(map(_plain, _VIA.findall(block))))
 
 
-def core(lock: str, project: Mapping[str, object]) -> str:
-    """The part of the lock that the exchange itself requires, without extras: as requirements with hashes.
+def core(lock: str, project: Mapping[str, Any], extras: Collection[str] = ()) -> str:
+    """The part of the lock that the exchange itself requires, without extras or with these: requirements with hashes.
 
     Raises:
-        LookupError: the project requires something that the lock does not have.
+        LookupError: the project requires something that the lock does not have, or has no such extra.
     """
-    packages = {one.name: one for one in locked(lock)}
     table = project["project"]
-    assert isinstance(table, dict)  # noqa: S101  # our own pyproject.toml
-    found = {_name(one) for one in table["dependencies"]}
+    optional = table.get("optional-dependencies", {})
+    unknown = sorted(set(extras) - optional.keys())
+    if unknown:
+        raise LookupError(f"no such extra: {', '.join(unknown)}")
+    return _closure(lock, [*table["dependencies"], *(one for extra in extras for one in optional[extra])])
+
+
+def builder(lock: str, project: Mapping[str, Any]) -> str:
+    """The part of the lock that makes the wheel."""
+    return _closure(lock, project["build-system"]["requires"])
+
+
+def _closure(lock: str, wanted: Sequence[str]) -> str:
+    packages = {one.name: one for one in locked(lock)}
+    found = {_name(one) for one in wanted}
     while more := {one.name for one in packages.values() if one.via & found} - found:
         found |= more
     missing = sorted(found - packages.keys())
@@ -96,7 +108,7 @@ def build(out: Path, cache: Path = CACHE) -> Path:
     """Makes everything anew in `out`; the exchange's own wheel."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    requirements = core(LOCK.read_text("utf-8"), tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8")))
+    requirements = core(LOCK.read_text("utf-8"), _project())
     (out / "requirements.txt").write_text(requirements, "utf-8")
     shutil.copytree(wheels(requirements, cache), out / "wheels")
     _run(sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(out), quiet=True)
@@ -112,6 +124,10 @@ def build(out: Path, cache: Path = CACHE) -> Path:
     return wheel
 
 
+def _project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+
+
 def _python() -> str:
     """The Python whose compiled wheels these are."""
     return f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -122,10 +138,18 @@ def _run(*words: str, quiet: bool = False) -> None:
 
 
 def main() -> int:
-    """Builds into `--out`, and says what is there."""
+    """Builds into `--out`, and says what is there; or only prints requirements with hashes, as an image needs them."""
     parser = argparse.ArgumentParser(prog="python -m deploy.dist")
     parser.add_argument("--out", type=Path, default=ROOT / "dist")
-    out = parser.parse_args().out.resolve()
+    parser.add_argument(
+        "--requirements", metavar="EXTRA,…", help="print these, or with `build` those that make the wheel"
+    )
+    parsed = parser.parse_args()
+    if parsed.requirements is not None:
+        lock, extras = LOCK.read_text("utf-8"), [one for one in parsed.requirements.split(",") if one]
+        sys.stdout.write(builder(lock, _project()) if extras == ["build"] else core(lock, _project(), extras))
+        return 0
+    out = parsed.out.resolve()
     wheel = build(out)
     count = len(list((out / "wheels").iterdir()))
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())

@@ -2,9 +2,9 @@
 
     def test_it(postgres: str) -> None:  # its address: a migrated, empty control database
 
-The server: EXCHANGE_TEST_POSTGRES (an address whose user may make databases), else a container where Docker answers,
-else `deploy/local/postgres.sh`. It is shared by all workers and left running. Where there is none a test is skipped by
-name, or fails when REQUIRE lists `postgres`.
+The server is chosen as `services` says: EXCHANGE_TEST_POSTGRES (an address whose user may make databases), else a
+container of this run where Docker answers, else `deploy/local/postgres.sh`, which is left running. Where there is none
+a test is skipped by name, or fails when REQUIRE lists `postgres`.
 """
 
 import fcntl
@@ -16,19 +16,20 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import pytest
 
+from tests import services
+
 ROOT: Final = Path(__file__).resolve().parent.parent
 SCRIPT: Final = ROOT / "deploy" / "local" / "postgres.sh"
-_IMAGE: Final = "postgres:18"
-_CONTAINER: Final = "exchange-test-postgres"
+IMAGE: Final = "postgres:18"
 _OLD_S: Final = 3_600  # a test's database that a killed run left behind
 _numbers = itertools.count(1)
 
@@ -96,19 +97,12 @@ def _locked(name: str) -> Iterator[None]:
         yield
 
 
-def missing(why: str) -> NoReturn:
-    """Skips by name, or fails where it is required."""
-    if "postgres" in os.environ.get("REQUIRE", "").split(","):
-        pytest.fail(f"REQUIRE lists postgres, but there is no PostgreSQL: {why}")
-    pytest.skip(f"no PostgreSQL: {why}")
-
-
 def local_server(home: Path | None = None) -> Server:
     """The server of `deploy/local/postgres.sh`, started when it does not run; in `home` one of its own.
 
     A PostgreSQL that is not there is installed only where it is required.
     """
-    required = "postgres" in os.environ.get("REQUIRE", "").split(",")
+    required = services.required("postgres")
     own = {"EXCHANGE_POSTGRES_HOME": str(home)} if home else {}
     environment = {**os.environ, "EXCHANGE_POSTGRES_INSTALL": "yes" if required else "no", **own}
     for word in ("start", "url"):
@@ -117,41 +111,25 @@ def local_server(home: Path | None = None) -> Server:
                 [SCRIPT, word], capture_output=True, text=True, env=environment, check=False, timeout=110
             )
         except subprocess.TimeoutExpired:
-            missing(f"{SCRIPT.name} {word} did not end")
+            services.unavailable("postgres", f"{SCRIPT.name} {word} did not end")
         if done.returncode:
-            missing(done.stderr.strip())
+            services.unavailable("postgres", done.stderr.strip())
     return Server(done.stdout.strip())
 
 
-def _in_docker() -> Server | None:
-    """A container of this machine's Docker, kept for the next run; None where no daemon answers."""
-    if shutil.which("docker") is None:
-        return None
-    if subprocess.run(["docker", "info"], capture_output=True, check=False, timeout=20).returncode:
-        return None
-    import docker  # type: ignore[import-untyped]  # testcontainers brings it
-    from testcontainers.core.config import testcontainers_config
-    from testcontainers.postgres import PostgresContainer
+def container() -> tuple[Any, Callable[[], str]]:
+    """A server in Docker, with durable commits."""
+    from testcontainers.community.postgres import PostgresContainer
 
-    testcontainers_config.ryuk_disabled = True  # the first worker's end must not take it from the others
-    with _locked("docker"):
-        try:
-            found = docker.from_env().containers.get(_CONTAINER)
-            found.start()
-            port = docker.from_env().api.port(found.id, 5432)[0]["HostPort"]
-        except docker.errors.NotFound:
-            made = PostgresContainer(_IMAGE, username="exchange", password="test", dbname="postgres", driver=None)
-            port = made.with_name(_CONTAINER).start().get_exposed_port(5432)
-    return Server(f"postgresql://exchange:test@127.0.0.1:{port}/postgres")
+    made = PostgresContainer(IMAGE, username="exchange", password="test", dbname="postgres", driver=None)
+    made.with_command(["postgres", "-c", "max_connections=200"])
+    return made, made.get_connection_url
 
 
 @cache
 def the_server() -> Server:
     """The one server of this run."""
-    given = os.environ.get("EXCHANGE_TEST_POSTGRES")
-    if given:
-        return Server(given)
-    return _in_docker() or local_server()
+    return services.choice("postgres", Server, lambda: Server(services.in_docker("postgres", container)), local_server)
 
 
 @pytest.fixture(scope="session")

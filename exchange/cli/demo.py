@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from exchange.cli.options import Commands, command
+from exchange.cli.options import Commands, command, given_settings
 from exchange.cli.terminal import Terminal
 from exchange.errors import Invalid, Unavailable
 from exchange.messages import Language
@@ -19,14 +19,26 @@ def mount(commands: Commands, common: argparse.ArgumentParser, language: Languag
     demo.add_argument("dir", type=Path, nargs="?", default=Path(MARK))
     demo.add_argument("--seed", type=int, default=2026)
     demo.add_argument("--scale", type=float, default=1.0)
+    demo.add_argument("--engines", choices=["embedded", "real"], default="embedded")
+    demo.add_argument("--set", metavar="NAME=VALUE", action="append", default=[])
+    demo.add_argument("--keep", action="store_true")
 
 
 def _demo(terminal: Terminal, parsed: argparse.Namespace) -> int:
     from adapters.sample.county import check_scale
     from exchange.cli.play import play
+    from exchange.cli.servers import real_servers
+    from exchange.settings import new_settings
 
     check_scale(parsed.scale)
-    return play(claimed(parsed.dir), terminal.language, parsed.seed, parsed.scale)
+    given = given_settings(parsed.set)
+    new_settings(parsed.dir, given)  # a setting that is none takes no former demo away either
+    if parsed.engines == "embedded":
+        return play(claimed(parsed.dir), terminal.language, parsed.seed, parsed.scale, given)
+    terminal.say("demo_servers")
+    with real_servers(parsed.dir, claimed, keep=parsed.keep) as (folder, real):
+        played = {**real, **given}
+        return play(folder, terminal.language, parsed.seed, parsed.scale, played, leaves_site=parsed.keep)
 
 
 def claimed(folder: Path) -> Path:

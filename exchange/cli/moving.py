@@ -5,7 +5,7 @@ import secrets
 from pathlib import Path
 
 from exchange.cli.opening import site_of
-from exchange.cli.options import Commands, command
+from exchange.cli.options import Commands, command, given_settings
 from exchange.cli.terminal import Terminal, replaced
 from exchange.errors import Invalid, Unavailable
 from exchange.messages import Language
@@ -60,7 +60,6 @@ def _export(terminal: Terminal, parsed: argparse.Namespace) -> None:
 
 
 def _import(terminal: Terminal, parsed: argparse.Namespace) -> None:
-    from exchange.cli.sites import given
     from exchange.wiring.moving_in import bring_in
 
     with terminal.progress(None, "B") as bar:
@@ -68,7 +67,7 @@ def _import(terminal: Terminal, parsed: argparse.Namespace) -> None:
             brought = bring_in(
                 parsed.file,
                 parsed.dir,
-                given=given(parsed.set or []),
+                given=given_settings(parsed.set or []),
                 keys=parsed.keys,
                 now_ns=terminal.now_ns,
                 random_bytes=secrets.token_bytes,

@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, NoReturn, TypeAlias
 
@@ -73,6 +73,15 @@ def command(
     )
     parser.set_defaults(run=run)
     return parser
+
+
+def given_settings(pairs: Sequence[str]) -> dict[str, str]:
+    """The settings of `--set NAME=VALUE`."""
+    split = [pair.partition("=") for pair in pairs]
+    wrong = [pair for pair, (_, sign, _) in zip(pairs, split, strict=True) if not sign]
+    if wrong:
+        raise Invalid("command_line", where="--set", detail=wrong[0])
+    return {name: value for name, _, value in split}
 
 
 class Group:

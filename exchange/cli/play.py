@@ -11,7 +11,9 @@ import shutil
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from exchange.cli.cast import (
@@ -32,33 +34,51 @@ from exchange.cli.report import Report, written
 from exchange.cli.stage import Failed, Stage
 from exchange.cli.three_views import VIEWED, checker, clerk, provider
 from exchange.messages import Language, text
+from exchange.settings import read_settings
 from exchange.wiring import standing
+from exchange.wiring.counting import counted, described
 
 if TYPE_CHECKING:
     from adapters.sample.truth import Truth
 
 SCENES: Final = 11
+_EMBEDDED: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-def play(folder: Path, language: Language, seed: int, scale: float) -> int:
-    """Plays it in an empty folder and leaves a site, tokens, copies of the log and `report.html` there.
+def play(
+    folder: Path,
+    language: Language,
+    seed: int,
+    scale: float,
+    given: Mapping[str, str] = _EMBEDDED,
+    *,
+    leaves_site: bool = True,
+) -> int:
+    """Plays it in an empty folder and leaves a site, tokens, the exported log and copies of it, `report.html` and
+    `figures.json` there. `given` are settings that the site begins with, such as its engines.
+
+    `figures.json` has the figures of the exchange and of its engines, and a digest of every view; the same county on
+    other engines gives the same. Without `leaves_site` the caller takes the engines away, and only what needs no site
+    is told to be tried.
 
     Returns:
         0 when every check held, else 1 with what did not.
     """
-    stage = Stage(folder / "site", folder / "tokens", language, SCENES)
+    stage = Stage(folder / "site", folder / "tokens", folder / "audit-log", language, SCENES)
     try:
-        report = _play(stage, folder, seed, scale)
+        report = _play(stage, folder, seed, scale, given)
     except Failed as failure:
         print(f"\n✗ {failure}", file=sys.stderr)
         return 1
     file = folder / "report.html"
     file.write_text(written(report), "utf-8")
-    _end(stage, file)
+    figures = {"engines": report.engines, "figures": report.figures, "asked": report.asked, "views": stage.views}
+    (folder / "figures.json").write_text(json.dumps(figures, ensure_ascii=False, indent=1) + "\n", "utf-8")
+    _end(stage, file, leaves_site=leaves_site)
     return 0
 
 
-def _play(stage: Stage, folder: Path, seed: int, scale: float) -> Report:
+def _play(stage: Stage, folder: Path, seed: int, scale: float, given: Mapping[str, str]) -> Report:
     from adapters.sample.truth import Truth
 
     stage.scene("demo_generate", seed=seed, scale=scale)
@@ -67,7 +87,7 @@ def _play(stage: Stage, folder: Path, seed: int, scale: float) -> Report:
     truth = Truth.load(source / "truth.json")
     stage.note("demo_synthetic", persons=truth.persons, households=truth.households)
     stage.scene("demo_site")
-    _found(stage, folder)
+    engines = _found(stage, folder, given)
     stage.scene("demo_contracts")
     _contracts(stage)
     stage.scene("demo_publish")
@@ -89,10 +109,13 @@ def _play(stage: Stage, folder: Path, seed: int, scale: float) -> Report:
     attacks = attacked(stage, folder, kept)
     stage.scene("demo_figures")
     figures = _figures(stage, published)
+    asked = _asked(stage, figures)
     labels = stage.run(AUDITOR, "dataset", "show", VIEWED, "--json", quiet=True).json
     named = {one["path"]: one[stage.language] for one in labels}
     county = (seed, scale, truth.persons, truth.households)
-    return Report(stage.language, county, figures, VIEWED, named, views, seen, proof, attacks, stage.checks)
+    return Report(
+        stage.language, county, engines, figures, asked, VIEWED, named, views, seen, proof, attacks, stage.checks
+    )
 
 
 def generate(folder: Path, seed: int, scale: float) -> None:
@@ -107,12 +130,20 @@ def generate(folder: Path, seed: int, scale: float) -> None:
         raise Failed(done.stderr)
 
 
-def _found(stage: Stage, folder: Path) -> None:
-    """The site, the departments and their people, and the policy: submitted by one person, approved by another."""
+def _found(stage: Stage, folder: Path, given: Mapping[str, str]) -> dict[str, str]:
+    """The site, the departments and their people, and the policy: submitted by one person, approved by another.
+
+    Returns:
+        The site's engines, each as the report names it.
+    """
     stage.tokens.mkdir(mode=0o700)
     words = ["--name", "宁远县数据共享交换（合成数据）", "--department", OFFICE, "--principal", AUTHORITY]
+    words += [word for name, value in given.items() for word in ("--set", f"{name}={value}")]
     token = str(stage.tokens / f"{AUTHORITY}.token")
     stage.run(None, "init", str(stage.root), *words, "--token-out", token, site=False)
+    engines = described(read_settings(stage.root, {}))
+    for name, engine in engines.items():
+        stage.note(f"demo_engine_{name}", engine=engine)
     people = folder / "register.json"
     people.write_text(json.dumps(register(), ensure_ascii=False, indent=1), "utf-8")
     stage.run(AUTHORITY, "register", str(people), "--tokens", str(stage.tokens), quiet=True)
@@ -122,6 +153,7 @@ def _found(stage: Stage, folder: Path) -> None:
         one for one in stage.run(AUTHORITY, "policy", "list", "--json", quiet=True).json if one["status"] == "active"
     ]
     stage.check(text("demo_check_policy", stage.language), [one["revision"] for one in active], [revision])
+    return engines
 
 
 def _contracts(stage: Stage) -> None:
@@ -208,20 +240,40 @@ def _figures(stage: Stage, published: dict[str, Counter[str]]) -> list[dict[str,
     return list(rows)
 
 
-def _end(stage: Stage, report: Path) -> None:
+def _asked(stage: Stage, figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same asked of the engines themselves, by their own clients: what the exchange says is what they hold."""
+    rows = counted(read_settings(stage.root, {}))
+    held = {(row["what"], row["name"]): row["count"] for row in rows}
+    for what in ("records", "dead letters", "entries"):
+        said = sorted((row["name"], row["count"]) for row in figures if row["what"] == what)
+        found = sorted((name, count) for (kind, name), count in held.items() if kind == what)
+        engine = next((row["engine"] for row in rows if row["what"] == what), "-")
+        stage.check(text("demo_check_asked", stage.language, what=what, engine=engine), found, said)
+    stage.check(
+        text("demo_check_size", stage.language),
+        held[("size", "")],
+        sum(c for (w, _), c in held.items() if w == "entries"),
+    )
+    return rows
+
+
+def _end(stage: Stage, report: Path, *, leaves_site: bool) -> None:
     seconds = time.monotonic() - stage.started
     stage.note("demo_report", file=os.path.relpath(report))
     stage.note("demo_done", checks=len(stage.checks), processes=stage.processes, seconds=f"{seconds:.1f}")
+    site, log = os.path.relpath(stage.root), os.path.relpath(stage.log)
     tokens = os.path.relpath(stage.tokens)
-    site = os.path.relpath(stage.root)
-    print(f"\n  export EXCHANGE_SITE={site}")
-    for who, words in (
+    offline = (None, f"audit verify {log} --key {site}/keys/audit.vkey")
+    tried = [
         (AUDITOR, "status"),
         (CHECKER, f"explain fin.receipt --purpose dibao.initial_check --case {CASE}"),
         (AUTHORITY, "agreement list"),
         (AUDITOR, "audit entry 12"),
-        (None, f"audit verify {site}/data/audit --key {site}/keys/audit.vkey"),
-    ):
+    ]
+    stage.note("demo_try" if leaves_site else "demo_dropped")
+    if leaves_site:
+        print(f"\n  export EXCHANGE_SITE={site}")
+    for who, words in (*(tried if leaves_site else ()), offline):
         token = f" --token file:{tokens}/{who}.token" if who else ""
         print(f"  {_command()} {words}{token}")
 

@@ -32,19 +32,23 @@ def auditor(stage: Stage, truth: "Truth", kept: Path) -> tuple[list[str], Proof]
     shown = next(row["index"] for row in rows if row["kind"] == "release")
     rows = stage.run(AUDITOR, "audit", "who-saw", "--json", stdin=neighbour, quiet=True).json
     stage.check(text("demo_check_refused", stage.language), [row["kind"] for row in rows], ["refusal"])
-    verify = ["audit", "verify", str(stage.root / "data" / "audit"), "--key", str(stage.root / "keys" / "audit.vkey")]
+    stage.run(None, "audit", "export", str(stage.log))
+    verify = ["audit", "verify", str(stage.log), "--key", str(stage.root / "keys" / "audit.vkey")]
     stage.run(None, *verify, "--checkpoint", str(kept), site=False)
     stage.note("demo_proof")
     evidence = stage.run(AUDITOR, "audit", "proof", str(shown), lines=1)
     vkey = (stage.root / VKEY).read_text("utf-8").strip()
-    leaf = leaf_hash(leaves(stage.root / "data" / "audit")[shown])
+    leaf = leaf_hash(leaves(stage.log)[shown])
     return told.stdout.splitlines(), Proof.of(evidence.stdout, leaf, vkey)
 
 
 def attacked(stage: Stage, folder: Path, kept: Path) -> list[Attack]:
     """Three attacks on copies: with the kept checkpoint each is named; without it a rewritten history would pass."""
-    log, copies = stage.root / "data" / "audit", folder / "attacks"
+    log, copies = stage.log, folder / "attacks"
     copies.mkdir()
+    newest = folder / "checkpoint-newest"
+    stage.run(AUDITOR, "audit", "checkpoint", "--out", str(newest), quiet=True)
+    stage.run(None, "audit", "export", str(log), quiet=True)
     settings = read_settings(stage.root, {})
     key, origin = SigningKey.load(settings.secret_file("keys.audit")), settings.text("origin")
     copied = {
@@ -53,8 +57,6 @@ def attacked(stage: Stage, folder: Path, kept: Path) -> list[Attack]:
         ("demo_attack_rewrite", "history_rewritten"): rewrite(log, copies / "rewritten", origin, key, "ny.caizheng"),
     }
     vkey = str(stage.root / "keys" / "audit.vkey")
-    newest = folder / "checkpoint-newest"
-    stage.run(AUDITOR, "audit", "checkpoint", "--out", str(newest), quiet=True)
     found: list[Attack] = []
     for (what, code), copy in copied.items():
         stage.note(what)

@@ -74,13 +74,16 @@ class Attack:
 class Report:
     """What the demo found.
 
-    `county` is seed, scale, persons and households; `figures` the rows of `exchange status`; `labels` the names of the
-    viewed dataset's fields; `checks` what was compared and what was found.
+    `county` is seed, scale, persons and households; `engines` what the site ran on, by `described`; `figures` the rows
+    of `exchange status`, `asked` those of `counted`; `labels` the names of the viewed dataset's fields; `checks` what
+    was compared and what was found.
     """
 
     language: Language
     county: tuple[int, float, int, int]
+    engines: Mapping[str, str]
     figures: Sequence[Mapping[str, Any]]
+    asked: Sequence[Mapping[str, Any]]
     dataset: str
     labels: Mapping[str, str]
     views: Sequence[View]

@@ -2,12 +2,11 @@
 
 import argparse
 import secrets
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from exchange.cli.opening import desk_of
-from exchange.cli.options import Commands, command
+from exchange.cli.options import Commands, command, given_settings
 from exchange.cli.terminal import Terminal, new_file
 from exchange.errors import Invalid
 from exchange.messages import Language
@@ -50,7 +49,7 @@ def _init(terminal: Terminal, parsed: argparse.Namespace) -> None:
             principal=principal,
             now_ns=terminal.now_ns,
             random_bytes=secrets.token_bytes,
-            given=given(parsed.set or []),
+            given=given_settings(parsed.set or []),
         )
         if stream is not None:
             stream.write(made.token + "\n")
@@ -69,7 +68,7 @@ def _init_gateway(terminal: Terminal, parsed: argparse.Namespace) -> None:
     if odd or parsed.sample:
         wrong = ", ".join(f"--{one.replace('_', '-')}" for one in [*odd, *(["sample"] if parsed.sample else [])])
         raise Invalid("command_line", where="--gateway-of", detail=wrong)
-    own = given(parsed.set or [])
+    own = given_settings(parsed.set or [])
     made = make_gateway(parsed.dir, parsed.gateway_of, terminal.environment, standby=parsed.standby, given=own)
     document = {"site": str(made.root), "origin": made.origin, "standby": made.standby}
     terminal.show(document, [f"{name}: {value}" for name, value in document.items()])
@@ -92,15 +91,6 @@ def _init_sample(terminal: Terminal, parsed: argparse.Namespace) -> None:
 
 
 _OF_A_REAL_SITE: Final = ("name", "origin", "department", "principal", "token_out", "set")
-
-
-def given(pairs: Sequence[str]) -> dict[str, str]:
-    """The settings of `--set NAME=VALUE`."""
-    split = [pair.partition("=") for pair in pairs]
-    wrong = [pair for pair, (_, sign, _) in zip(pairs, split, strict=True) if not sign]
-    if wrong:
-        raise Invalid("command_line", where="--set", detail=wrong[0])
-    return {name: value for name, _, value in split}
 
 
 def _status(terminal: Terminal, parsed: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
 """The stage that the demo plays on: each step is a process of its own with its own token, and says what it runs."""
 
+import hashlib
 import json
 import os
 import shlex
@@ -23,18 +24,21 @@ class Failed(Exception):  # it is what happened to the play
 class Stage:
     """A site, the tokens of its people, and what has been played so far.
 
-    `checks` are what was compared with the generator's truth or the play's text, and what was found; a difference ends
-    the play.
+    `log` is the folder into which the auditor exports the audit log. `checks` are what was compared with the
+    generator's truth or the play's text, and what was found; a difference ends the play. `views` has of each read that
+    was allowed, in order, who asked what and the SHA-256 of the bytes that were released.
     """
 
     root: Path
     tokens: Path
+    log: Path
     language: Language
     steps: int
     done: int = 0
     checks: list[tuple[str, str]] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
     processes: int = 0
+    views: list[tuple[str, str]] = field(default_factory=list)
 
     def scene(self, key: str, **facts: object) -> None:
         """The next part of the play, with how far it is."""
@@ -84,6 +88,9 @@ class Stage:
                 print(f"    {line[:_WIDTH]}", flush=True)
         if done.returncode != ends:
             raise Failed(f"exchange {shown}: ended with {done.returncode}, not {ends}")
+        if words[0] == "read" and not ends:
+            released = Path(words[-1]).read_bytes() if words[-2] == "--out" else done.stdout.encode()
+            self.views.append((f"{who} {shown}", hashlib.sha256(released).hexdigest()))
         return Played(done.stdout, done.stderr)
 
     def check(self, what: str, found: object, expected: object) -> None:

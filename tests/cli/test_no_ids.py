@@ -1,77 +1,31 @@
 """The demo leaves no id behind: not in what is said, not in arguments, not in what is stored beside the records.
 
-The whole play at a small scale, each command in this process instead of one of its own (so that it takes seconds);
-what each was given and wrote is kept. Only records themselves may hold ids: in the files of the departments, in the
-record log and the state, and in what was released.
+The whole play at a small scale, in one process; what each command was given and wrote is kept. Only records themselves
+may hold ids: in the files of the departments, in the record log and the state, and in what was released.
 """
 
-import io
 import re
-import subprocess
 import unicodedata
-from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from adapters.sample.truth import Truth
-from exchange.cli import play as plays
-from exchange.cli.demo import claimed
 from exchange.settings import read_settings
-from tests import simulator
+from tests.cli.playing import Play, played_in
 from tests.simulator import Site
 
 pytestmark = [pytest.mark.demo, pytest.mark.slow]
 
-SCALE = 0.01
-RELEASING = {"read", "lookup"}
 RECORDS = {"records.db", "state.db"}
 _RUN = re.compile(r"\d{14,}[\dXx]")
 _ID = re.compile(r"(?<![0-9A-Za-z])(?:[0-9]{17}[0-9Xx]|[0-9]{15}|H[0-9]{15})(?![0-9A-Za-z])")
 
 
-@dataclass
-class Play:
-    """What was given to the commands of the demo, and what they wrote."""
-
-    folder: Path
-    printed: str = ""
-    given: list[str] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
-    released: list[str] = field(default_factory=list)
-
-
 @pytest.fixture(scope="module")
 def play(tmp_path_factory: pytest.TempPathFactory) -> Play:
     """The demo, played once."""
-    played = Play(tmp_path_factory.mktemp("play") / "demo")
-
-    def run(command: Sequence[str], *, input: str | None, env: Mapping[str, str], **_: Any) -> Any:  # noqa: A002  # its name
-        words = list(command)[list(command).index("exchange") + 1 :]
-        ran = simulator.run(words, env, input or "")
-        played.given += [*words, *(f"{name}={value}" for name, value in env.items())]
-        (played.released if words[0] in RELEASING else played.said).append(ran.stdout)
-        played.said.append(ran.stderr)
-        return subprocess.CompletedProcess(command, ran.code, ran.stdout, ran.stderr)
-
-    printed = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
-        patch.setattr(subprocess, "run", run)  # as `exchange.cli.stage` calls it
-        patch.setattr(plays, "generate", _generate)
-        code = plays.play(claimed(played.folder), "en", 2026, SCALE)
-    played.printed = printed.getvalue()
-    assert code == 0, played.printed[-2_000:]
-    return played
-
-
-def _generate(folder: Path, seed: int, scale: float) -> None:
-    from adapters.sample.county import county
-    from adapters.sample.writing import write
-
-    write(county(seed, scale), folder)
+    return played_in(tmp_path_factory.mktemp("play") / "demo")
 
 
 @pytest.fixture(scope="module")

@@ -38,12 +38,14 @@ def report() -> Report:
     return Report(
         language="en",
         county=(7, 0.5, 1_228, 407),
+        engines={"log": "kafka://127.0.0.1:9092/x", "control": HOSTILE},
         figures=[
             {"what": "records", "name": "fin.receipt", "count": 12_345},
             {"what": "dead letters", "name": "fin.receipt", "count": 4},
             {"what": "entries", "name": "release", "count": 8},
             {"what": "records released", "name": "all", "count": 99},
         ],
+        asked=[{"engine": HOSTILE, "what": "dead letters", "name": "fin.receipt", "count": 98_765}],
         dataset="fin.receipt",
         labels={"amount": "amount & more"},
         views=[
@@ -119,6 +121,7 @@ def test_three_views_of_a_record_stand_side_by_side(report: Report) -> None:
 def test_figures_are_told_as_they_were_asked(report: Report) -> None:
     """Records with their dead letters, entries, and what was released."""
     cells = Page(written(report)).cells
+    assert cells[cells.index("dead letters offin.receipt") + 1] == "98,765"
     at = cells.index("fin.receipt")
     assert cells[at + 1 : at + 3] == ["12,345", "4"]
     assert cells[cells.index("release") + 1] == "8"

@@ -1,16 +1,13 @@
 """What the tests of policies share: this machine's engines, small bundles, a question that is allowed."""
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from exchange.policy import Bundle, PolicyEngine
 from exchange.policy.opa_binary import OpaBinaryEngine
 from exchange.policy.regorus import RegorusEngine
+from tests import services
 
 ROOT = Path(__file__).resolve().parents[2]
 POLICIES = ROOT / "policies"
@@ -25,13 +22,7 @@ MakeEngine = Callable[[float], PolicyEngine]
 
 def opa_path() -> Path:
     """The OPA binary; without one the test is skipped by name, or fails when `REQUIRE` lists `opa`."""
-    found = os.environ.get("EXCHANGE_TEST_OPA") or shutil.which("opa", path=str(ROOT / ".tools" / "bin"))
-    found = found or shutil.which("opa")
-    if found and Path(found).is_file():
-        return Path(found)
-    if "opa" in os.environ.get("REQUIRE", "").split(","):
-        pytest.fail("REQUIRE lists opa, but there is no OPA binary: deploy/local/opa.sh builds one")
-    pytest.skip("no OPA binary: deploy/local/opa.sh builds one")
+    return services.opa()
 
 
 def maker(name: str) -> MakeEngine:

@@ -20,6 +20,7 @@ from kafka.admin import (
     ResourcePatternFilter,
     ResourceType,
 )
+from kafka.cluster import ClusterMetadata
 from kafka.errors import (
     InvalidProducerEpochError,
     InvalidProducerIdMappingError,
@@ -60,6 +61,9 @@ _UNSETTLED: Final = (
 _FETCH: Final = 8 << 20
 _READERS: Final = 8
 _POLL_MS: Final = 10  # a poll that brings nothing takes all of it
+_BACKOFF_MS: Final = 5  # with the default every transaction that follows another waits 100 ms
+# kafka-python does not hand its clients' setting on to their metadata: each partition's first read would wait 100 ms.
+ClusterMetadata.DEFAULT_CONFIG["retry_backoff_ms"] = _BACKOFF_MS
 
 
 class KafkaClient:
@@ -76,7 +80,7 @@ class KafkaClient:
             "bootstrap_servers": list(cluster.servers),
             "client_id": "exchange",
             "security_protocol": cluster.protocol,
-            "retry_backoff_ms": 5,  # with the default every transaction that follows another waits 100 ms
+            "retry_backoff_ms": _BACKOFF_MS,
             "request_timeout_ms": int(cluster.patience_s * 1000),
             "bootstrap_timeout_ms": int(cluster.patience_s * 1000),
             "reconnect_backoff_max_ms": 1000,
