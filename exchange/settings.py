@@ -80,6 +80,12 @@ SETTINGS: Final = (
     Setting("kafka.min.insync.replicas", "int", 2, "of these, how many must have it before it counts", 1, 9),
     Setting("postgresql.password", "secret", "", "password of the PostgreSQL servers: file: or env:; empty: none"),
     Setting(
+        "clock.file",
+        "text",
+        "",
+        "file with the time, nanoseconds since 1970, read in the place of the system's clock; for drills",
+    ),
+    Setting(
         "policy.deadline_ms", "int", 100, "a question whose policy computes longer than this is refused", 1, 60_000
     ),
     Setting("access.release_records", "int", 10_000, "records in one release at the most", 1, 10_000),

@@ -38,10 +38,19 @@ class Metrics:
         self.released = Counter("exchange_released_records", "Records released.", registry=registry)
         self.published = Counter("exchange_published_records", "Records by their fate.", ["fate"], registry=registry)
         self._entries = Gauge("exchange_audit_entries", "Entries under the published checkpoint.", registry=registry)
+        self._stopped = Gauge(
+            "exchange_audit_stopped", "1 while no entry gets into a checkpoint, so nothing is released.",
+            registry=registry,
+        )  # fmt: skip
         self._events = Gauge("exchange_control_events", "Control events.", registry=registry)
 
     def text(self, exchange: "Exchange") -> bytes:
         """All of them, in Prometheus's text format."""
+        try:
+            exchange.audit.check()
+            self._stopped.set(0)
+        except ExchangeError:
+            self._stopped.set(1)
         with suppress(ExchangeError):  # of an engine that is down: the last figure stands, and /readyz says what is
             self._entries.set(exchange.audit.size)
             self._events.set(exchange.control.model().position)
