@@ -2,11 +2,14 @@
 
 import json
 import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 from exchange.site import VKEY
-from exchange.wiring.engines import behind
+from exchange.wiring.engines import audit_store_of, database_of
 
 if TYPE_CHECKING:
     from exchange.wiring.exchange import Exchange
@@ -20,7 +23,9 @@ class Verifications:
 
     def __init__(self, exchange: "Exchange") -> None:
         settings = exchange.settings
-        self._folder = settings.path(behind(settings, "audit", "file"))
+        scheme, place = settings.engine("audit")
+        self._folder = settings.path(place) if scheme == "file" else None
+        self._exchange = exchange
         self._key, self._file, self._now_ns = settings.path(VKEY), settings.path(FILE), exchange.now_ns
         self._lock = threading.Lock()
         self._running: threading.Thread | None = None
@@ -49,13 +54,31 @@ class Verifications:
     def _run(self) -> None:
         from exchange.audit.verify import verify
 
-        verdict = verify(self._folder, self._key.read_text("utf-8").strip(), (), self._progress)
+        key = self._key.read_text("utf-8").strip()
+        with self._as_folder(key) as folder:
+            verdict = verify(folder, key, (), self._progress)
         told = {**verdict.to_document(), "time_ns": self._now_ns()}
         draft = self._file.with_suffix(".new")
         draft.write_text(json.dumps(told), "utf-8")
         draft.replace(self._file)
         # A crash before this: the former verdict stands, or none; it is a hint for people, and proves nothing.
         self._last = told
+
+    @contextmanager
+    def _as_folder(self, key: str) -> Iterator[Path]:
+        """The log as a folder: its own, or, from a server, one that is written for this verification."""
+        if self._folder is not None:
+            yield self._folder
+            return
+        from exchange.audit.export import export
+
+        exchange = self._exchange
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="verify-", dir=self._file.parent)))
+            store = audit_store_of(exchange.settings, database_of(exchange.settings, stack))
+            stack.callback(store.close)
+            export(store, folder / "log", key, lambda _: None)
+            yield folder / "log"
 
     def _progress(self, done: int, size: int) -> None:
         self._done = (done, size)

@@ -1,0 +1,112 @@
+"""Strikes one process under steady work, and measures how long the service takes to come back by itself."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from tests.torture.servers.stack import Stack
+from tests.torture.servers.victims import Program
+from tests.torture.servers.witness import Broken, Witness, need
+
+BACK_S: Final = 10.0  # issue 5: a requirement on the service, by the harness's own clock
+_GIVE_UP_S: Final = 45.0
+_POLL_S: Final = 0.02
+FAULTS: Final = ("kill", "stop")
+
+
+@dataclass(frozen=True)
+class Struck:
+    """One fault: how long the victim was gone, and how long after its return a record was acknowledged, released."""
+
+    victim: str
+    fault: str
+    down_s: float
+    published_s: float
+    read_s: float
+
+    def __str__(self) -> str:
+        back = f"published after {self.published_s:.2f} s, read after {self.read_s:.2f} s"
+        return f"{self.fault} {self.victim} for {self.down_s:.1f} s: {back}"
+
+
+def begin(stack: Stack) -> None:
+    """The steady work, under way."""
+    stack.begin("publisher", "publish")
+    stack.begin("reader", "read")
+    _wait(stack, time.monotonic(), "at the beginning")
+
+
+def strike(stack: Stack, name: str, fault: str, down_s: float) -> Struck:
+    """One fault on one victim; `Broken` where the service is not back in time, or a process of ours has ended."""
+    victim = stack.victims[name]
+    if fault == "kill":
+        victim.kill()
+        time.sleep(down_s)
+        returned = victim.start()
+    else:
+        victim.pause()
+        time.sleep(down_s)
+        returned = victim.proceed()
+    published, read = _wait(stack, returned, f"after {fault} of {name}")
+    done = Struck(name, fault, down_s, published - returned, read - returned)
+    need(max(done.published_s, done.read_s) <= BACK_S, f"not back within {BACK_S:.0f} s: {done}")
+    return done
+
+
+def finish(stack: Stack, witness: Witness) -> None:
+    """Ends the publisher, lets the reader read all there is, and asks the witness."""
+    stack.end("publisher")
+    reader, since = stack.ledgers["reader"], time.monotonic()
+    empty: set[int] = set()
+    deadline = since + _GIVE_UP_S
+    while len(empty) < 2:
+        empty |= {line["empty"] for line in reader.news() if line["began"] > since and "empty" in line}
+        need(time.monotonic() < deadline, "the reader does not come to the end")
+        time.sleep(_POLL_S)
+    stack.end("reader")
+    witness.look()
+    witness.complete()
+
+
+def drill(
+    stack: Stack, plan: Sequence[tuple[str, str]], random: Random, told: Callable[[Struck], None], *, look: bool
+) -> list[Struck]:
+    """Fault after fault, then the end of all; `look` asks the witness after each of them."""
+    witness, done = Witness(stack), []
+    begin(stack)
+    for name, fault in plan:
+        done.append(strike(stack, name, fault, random.uniform(0.3, 1.5) if fault == "kill" else random.uniform(1, 3)))
+        told(done[-1])
+        if look:
+            witness.look()
+    finish(stack, witness)
+    return done
+
+
+def _wait(stack: Stack, since: float, when: str) -> tuple[float, float]:
+    """When, at or after this moment, the first record was acknowledged and the first one released."""
+    found: dict[str, float] = {}
+    deadline = time.monotonic() + _GIVE_UP_S
+    for ledger, what in (("publisher", "acknowledged"), ("reader", "index")):
+        while ledger not in found:
+            for line in stack.ledgers[ledger].news():
+                if what in line and line["at"] >= since:
+                    found.setdefault(ledger, line["at"])
+            ended = [one.name for one in stack.programs if not one.lives]
+            need(not ended, f"{when} these have ended: {ended}: {_last(stack)}")
+            if ledger not in found and time.monotonic() > deadline:
+                raise Broken(f"{when} no {what} within {_GIVE_UP_S:.0f} s: {_said(stack)}")
+            time.sleep(_POLL_S)
+    return found["publisher"], found["reader"]
+
+
+def _said(stack: Stack) -> str:
+    """What the clients were told last."""
+    return "; ".join(f"{name}: {ledger.lines[-1:]}" for name, ledger in stack.ledgers.items())
+
+
+def _last(stack: Stack) -> str:
+    """The last words of the site's processes."""
+    return "; ".join(one.log.read_text("utf-8", "replace")[-600:] for one in stack.programs if isinstance(one, Program))
