@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
+from confluent_kafka.admin import AdminClient
+
+from tests.simulator import DATASET
 from tests.torture.servers.stack import Stack
-from tests.torture.servers.victims import Program
+from tests.torture.servers.victims import Program, admin_of
 from tests.torture.servers.witness import Broken, Witness, need
 
 BACK_S: Final = 10.0  # issue 5: a requirement on the service, by the harness's own clock
@@ -35,7 +38,7 @@ def begin(stack: Stack) -> None:
     """The steady work, under way."""
     stack.begin("publisher", "publish")
     stack.begin("reader", "read")
-    _wait(stack, time.monotonic(), "at the beginning")
+    wait(stack, time.monotonic(), "at the beginning")
 
 
 def strike(stack: Stack, name: str, fault: str, down_s: float) -> Struck:
@@ -49,7 +52,7 @@ def strike(stack: Stack, name: str, fault: str, down_s: float) -> Struck:
         victim.pause()
         time.sleep(down_s)
         returned = victim.proceed()
-    published, read = _wait(stack, returned, f"after {fault} of {name}")
+    published, read = wait(stack, returned, f"after {fault} of {name}")
     done = Struck(name, fault, down_s, published - returned, read - returned)
     need(max(done.published_s, done.read_s) <= BACK_S, f"not back within {BACK_S:.0f} s: {done}")
     return done
@@ -85,7 +88,55 @@ def drill(
     return done
 
 
-def _wait(stack: Stack, since: float, when: str) -> tuple[float, float]:
+def three_brokers(stack: Stack) -> list[Struck]:
+    """Of three brokers, of which two must have each record: the leader is killed and the service goes on; a second one,
+    and publishing is refused; both come back, and so does the service. Nothing is lost.
+    """
+    begin(stack)
+    first, at = leader(stack), time.monotonic()
+    stack.victims[first].kill()
+    published, read = wait(stack, at, f"with two of three brokers ({first} was killed)")
+    done = [Struck(first, "one of three killed", 0, published - at, read - at)]
+    need(max(published, read) - at <= BACK_S, f"not back within {BACK_S:.0f} s: {done[0]}")
+    second, at = leader(stack, but=first), time.monotonic()
+    stack.victims[second].kill()
+    refused = _refused(stack, time.monotonic())
+    need("log_unavailable" in refused, f"with one of three brokers a publisher is told {refused}")
+    returned = max(stack.victims[name].start() for name in (first, second))
+    published, read = wait(stack, returned, "with all brokers back")
+    done.append(Struck(f"{first}, {second}", "two of three killed", returned - at, published - returned, read - returned))
+    need(max(published, read) - returned <= BACK_S, f"not back within {BACK_S:.0f} s: {done[1]}")
+    finish(stack, Witness(stack))
+    return done
+
+
+def leader(stack: Stack, but: str = "") -> str:
+    """The broker that leads the first partition of the dataset; another one than `but`, once there is one."""
+    topic = f"{stack.prefix}.log.{DATASET}"
+    admin, deadline = AdminClient(admin_of(stack.kafka)), time.monotonic() + _GIVE_UP_S
+    while True:
+        number = admin.list_topics(topic, timeout=20).topics[topic].partitions[0].leader
+        name = "broker" if number == 1 else f"broker-{number}"
+        if number > 0 and name != but:
+            return name
+        need(time.monotonic() < deadline, "no broker leads the dataset")
+        time.sleep(_POLL_S)
+
+
+def _refused(stack: Stack, since: float) -> set[str]:
+    """What a publisher is told from this moment on, once it was told by the exchange that the log is not there."""
+    told: set[str] = set()
+    deadline = time.monotonic() + 2 * _GIVE_UP_S
+    while "log_unavailable" not in told and time.monotonic() < deadline:
+        for line in stack.ledgers["publisher"].news():
+            if line["began"] > since:
+                need("acknowledged" not in line, "acknowledged, with too few brokers to keep it")
+                told.add(str(line.get("code", "")))
+        time.sleep(_POLL_S)
+    return told
+
+
+def wait(stack: Stack, since: float, when: str) -> tuple[float, float]:
     """When, at or after this moment, the first record was acknowledged and the first one released."""
     found: dict[str, float] = {}
     deadline = time.monotonic() + _GIVE_UP_S

@@ -61,6 +61,7 @@ class Stack:
     victims: dict[str, Victim] = field(default_factory=dict)
     clients: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
     ledgers: dict[str, Ledger] = field(default_factory=dict)
+    folders: Mapping[str, Path] = field(default_factory=dict)  # of the servers, by their names
 
     @property
     def programs(self) -> list[Program]:
@@ -95,26 +96,55 @@ class Stack:
 
 
 @contextmanager
-def stack(brokers: int = 1, scheme: str = "kafka", **settings: str) -> Iterator[Stack]:
-    """The servers and the site, its gateway started, until the end of the block; nothing of it stays."""
+def stack(
+    brokers: int = 1, scheme: str = "kafka", disks: Mapping[str, int] | None = None, **settings: str
+) -> Iterator[Stack]:
+    """The servers and the site, its gateway started, until the end of the block; nothing of it stays.
+
+    `disks` gives the broker or PostgreSQL a file system of its own, of so many MiB; PermissionError where this process
+    may not mount one.
+    """
+    disks = disks or {}
     place = Path(tempfile.mkdtemp(prefix="ex-drill-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))  # noqa: S108
     with ExitStack() as ending:
         ending.callback(shutil.rmtree, place, ignore_errors=True)
+        home = Path(tempfile.gettempdir()) / f"ex-pg-drill-{os.getpid()}"
+        ending.callback(shutil.rmtree, home, ignore_errors=True)
+        for name, folder, owner in (("broker", place / "kafka", "root"), ("postgres", home, "postgres")):
+            if name in disks:
+                ending.enter_context(_disk(folder, disks[name], owner))
         kafka = services.own_kafka(place / "kafka", "--brokers", str(brokers))
         ending.callback(services.local, "stop", place / "kafka")
-        home = Path(tempfile.gettempdir()) / f"ex-pg-drill-{os.getpid()}"
         server = OwnServer(local_server(home).url, home)
-        ending.callback(server.end)
+        ending.callback(server.stop)
         url = ending.enter_context(_database(server))
         (place / "it").mkdir()
         made = _site(place / "it", kafka, url, brokers, scheme, settings)
         ending.callback(made.tidy)
         broker_victims = [Broker(kafka, number) for number in range(1, brokers + 1)]
         gateway = Program("gateway", ("serve", "--port", str(made.port)), made.site, made.more)
+        made.folders = {"broker": place / "kafka", "postgres": home}
         for victim in (*broker_victims, Database(server), gateway, PolicyEngine(gateway)):
             made.victims[victim.name] = victim
         gateway.start()
         yield made
+
+
+@contextmanager
+def _disk(folder: Path, size_mib: int, owner: str) -> Iterator[None]:
+    """A file system of its own for a server's folder."""
+    folder.mkdir(parents=True)
+    options = f"size={size_mib}m,mode=700"
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise PermissionError(f"no file system can be mounted here: {done.stderr.strip()}")
+    try:
+        shutil.chown(folder, owner)
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @contextmanager

@@ -83,6 +83,11 @@ class Broker:
         return time.monotonic()
 
     @property
+    def lives(self) -> bool:
+        """Whether it has not ended by itself."""
+        return _alive(self._pid)
+
+    @property
     def address(self) -> str:
         """Where its clients reach it."""
         assert self.kafka.folder is not None
@@ -130,6 +135,14 @@ class Database:
     def proceed(self) -> float:
         send(signal.SIGCONT, *self._paused)
         return time.monotonic()
+
+    @property
+    def lives(self) -> bool:
+        """Whether it has not ended by itself."""
+        try:
+            return _alive(self._pids()[0])
+        except (OSError, IndexError, ValueError):
+            return False
 
     def _pids(self) -> tuple[int, ...]:
         first = int((self.server.home / "data" / "postmaster.pid").read_text().split()[0])

@@ -86,6 +86,7 @@ class Witness:
                 "enable.partition.eof": True,
                 "auto.offset.reset": "error",
                 "check.crcs": True,
+                "fetch.wait.max.ms": 20,
             }
         )
         try:
