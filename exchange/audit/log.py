@@ -16,7 +16,15 @@ from exchange.audit import tiles
 from exchange.audit.entries import Entry, Receipt, decode, encode
 from exchange.audit.note import Signer, check_origin, vkey
 from exchange.audit.schemas import KINDS, kind_of, parse_schema
-from exchange.audit.sequencer import CLOCK_STANDS, Committed, Sequencer, first_head, published_head, read_file, tile_hashes
+from exchange.audit.sequencer import (
+    CLOCK_STANDS,
+    Committed,
+    Sequencer,
+    first_head,
+    published_head,
+    read_file,
+    tile_hashes,
+)
 from exchange.audit.store import AuditStore, Head, Known, Row
 from exchange.errors import ExchangeError, Invalid, Refused, Tampered, Unavailable
 from exchange.names import canonical

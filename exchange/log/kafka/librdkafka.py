@@ -86,7 +86,8 @@ class KafkaClient:
     def topics(self) -> Mapping[str, int]:
         """See `Client.topics`."""
         with self._translated():
-            found = self._admin().list_topics(timeout=self._cluster.patience_s).topics
+            attempt_s = min(self._cluster.patience_s, _ATTEMPT_S)
+            found = self._settled(lambda: self._admin().list_topics(timeout=attempt_s), _UNANSWERED).topics
             return {name: len(one.partitions) for name, one in found.items()}
 
     def create(self, topic: str, partitions: int, settings: Mapping[str, str]) -> None:
@@ -198,11 +199,16 @@ class KafkaClient:
 
     def _found(self, places: Sequence[Place], spec: OffsetSpec, level: IsolationLevel) -> Mapping[Place, int]:
         asked = {TopicPartition(*place): spec for place in places}
-        attempt_s = min(self._cluster.patience_s, _ATTEMPT_S)
+        patience_s = self._cluster.patience_s
+        attempt_s = min(patience_s, _ATTEMPT_S)
 
         def ask() -> Mapping[Place, int]:
             answers = self._admin().list_offsets(asked, isolation_level=level, request_timeout=attempt_s)
-            return {(one.topic, one.partition): answer.result(2 * attempt_s).offset for one, answer in answers.items()}
+            found = {(one.topic, one.partition): answer.result(patience_s).offset for one, answer in answers.items()}
+            # Of a leader that is gone it may tell no error, and no offset either. That is never an empty partition.
+            if any(offset < 0 for offset in found.values()):
+                raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE))
+            return found
 
         with self._translated():
             return self._settled(ask, _UNSETTLED | _UNANSWERED)

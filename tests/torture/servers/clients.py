@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-PATIENCE_S = 8.0  # of one request; then another connection, and the same again
+PATIENCE_S = 20.0  # of one request; then another connection, and the same again
 AGAIN_S = 0.05
 BASE = 1_000_000  # the amount of the record of sequence 1 is one more
 

@@ -1,7 +1,7 @@
 """Strikes one process under steady work, and measures how long the service takes to come back by itself."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Final
@@ -73,26 +73,25 @@ def finish(stack: Stack, witness: Witness) -> None:
     witness.complete()
 
 
-def drill(
-    stack: Stack, plan: Sequence[tuple[str, str]], random: Random, told: Callable[[Struck], None], *, look: bool
-) -> list[Struck]:
-    """Fault after fault, then the end of all; `look` asks the witness after each of them."""
-    witness, done = Witness(stack), []
-    begin(stack)
-    for name, fault in plan:
-        done.append(strike(stack, name, fault, random.uniform(0.3, 1.5) if fault == "kill" else random.uniform(1, 3)))
-        told(done[-1])
-        if look:
-            witness.look()
-    finish(stack, witness)
-    return done
+def planned(names: Sequence[str], random: Random, count: int) -> list[tuple[str, str]]:
+    """So many faults: each victim killed and stopped before any is again, in an order of chance."""
+    plan: list[tuple[str, str]] = []
+    while len(plan) < count:
+        every = [(name, fault) for name in names for fault in FAULTS]
+        random.shuffle(every)
+        plan += every
+    return plan[:count]
+
+
+def down(fault: str, random: Random, longest_s: float) -> float:
+    """How long a victim is gone: nearly always a moment, sometimes longer than what is begun may take."""
+    return random.uniform(0.2, 2.0) if random.random() < 0.8 or fault == "kill" else random.uniform(2.0, longest_s)
 
 
 def three_brokers(stack: Stack) -> list[Struck]:
     """Of three brokers, of which two must have each record: the leader is killed and the service goes on; a second one,
     and publishing is refused; both come back, and so does the service. Nothing is lost.
     """
-    begin(stack)
     first, at = leader(stack), time.monotonic()
     stack.victims[first].kill()
     published, read = wait(stack, at, f"with two of three brokers ({first} was killed)")
@@ -104,9 +103,9 @@ def three_brokers(stack: Stack) -> list[Struck]:
     need("log_unavailable" in refused, f"with one of three brokers a publisher is told {refused}")
     returned = max(stack.victims[name].start() for name in (first, second))
     published, read = wait(stack, returned, "with all brokers back")
-    done.append(Struck(f"{first}, {second}", "two of three killed", returned - at, published - returned, read - returned))
+    both = f"{first}, {second}"
+    done.append(Struck(both, "two of three killed", returned - at, published - returned, read - returned))
     need(max(published, read) - returned <= BACK_S, f"not back within {BACK_S:.0f} s: {done[1]}")
-    finish(stack, Witness(stack))
     return done
 
 

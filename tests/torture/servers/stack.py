@@ -105,7 +105,7 @@ def stack(
     may not mount one.
     """
     disks = disks or {}
-    place = Path(tempfile.mkdtemp(prefix="ex-drill-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))  # noqa: S108
+    place = Path(tempfile.mkdtemp(prefix="ex-drill-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
     with ExitStack() as ending:
         ending.callback(shutil.rmtree, place, ignore_errors=True)
         home = Path(tempfile.gettempdir()) / f"ex-pg-drill-{os.getpid()}"

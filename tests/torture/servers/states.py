@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from tests.torture.servers.drill import BACK_S, Struck, begin, finish, wait
+from tests.torture.servers.drill import BACK_S, Struck, wait
 from tests.torture.servers.stack import Stack
 from tests.torture.servers.victims import Broker, Database
 from tests.torture.servers.witness import Witness, need
@@ -26,7 +26,6 @@ def full_disk(stack: Stack, name: str) -> Struck:
     """
     victim = stack.victims[name]
     assert isinstance(victim, Broker | Database)
-    begin(stack)
     ballast, began = stack.folders[name] / "ballast", time.monotonic()
     with ballast.open("wb", buffering=0) as file:
         _fill(file.fileno(), began)
@@ -37,9 +36,10 @@ def full_disk(stack: Stack, name: str) -> Struck:
     if not victim.lives:
         returned = victim.start()
     published, read = wait(stack, returned, f"with room again on the disk of {name}")
-    done = Struck(name, f"full disk ({', '.join(sorted(told))})", returned - began, published - returned, read - returned)
+    done = Struck(
+        name, "full disk: " + ", ".join(sorted(told)), returned - began, published - returned, read - returned
+    )
     need(max(done.published_s, done.read_s) <= BACK_S, f"not back within {BACK_S:.0f} s: {done}")
-    finish(stack, Witness(stack))
     return done
 
 
@@ -102,12 +102,11 @@ def clock_file(file: Path) -> Iterator[Clock]:
         clock.join()
 
 
-def clock_set_back(stack: Stack, clock: Clock) -> Struck:
+def clock_set_back(stack: Stack, clock: Clock, witness: Witness) -> Struck:
     """The site's clock is set back an hour: no checkpoint is signed, nothing is acknowledged or released, and /readyz,
     the metric, the log and `doctor` say so. Set forward again the service goes on by itself.
     """
-    begin(stack)
-    witness, back = Witness(stack), time.monotonic()
+    back = time.monotonic()
     clock.offset_ns = -_HOUR_NS
     deadline = back + _PATIENCE_S
     while (ready := json.loads(_get(stack, "/readyz")))["ready"]:
@@ -136,7 +135,6 @@ def clock_set_back(stack: Stack, clock: Clock) -> Struck:
     done = Struck("clock", "set back", returned - back, published - returned, read - returned)
     need(max(done.published_s, done.read_s) <= BACK_S, f"not back within {BACK_S:.0f} s: {done}")
     need("exchange_audit_stopped 0.0" in _get(stack, "/metrics"), "the metric still says that the audit log stopped")
-    finish(stack, witness)
     return done
 
 
