@@ -46,11 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--parts", default=",".join(PARTS), help="of strikes,clock,brokers,disks,mutants")
     chosen = parser.parse_args(arguments)
     broken: list[str] = []
+    parts = {"strikes": _strikes, "clock": _clock, "brokers": _brokers, "disks": _disks, "mutants": _mutants}
     for part in chosen.parts.split(","):
         try:
-            {"strikes": _strikes, "clock": _clock, "brokers": _brokers, "disks": _disks, "mutants": _mutants}[part](
-                chosen
-            )
+            parts[part](chosen)
         except (Broken, TimeoutError, PermissionError) as error:
             broken.append(f"{part}: {error}")
     if broken:
@@ -84,15 +83,13 @@ def _strikes(chosen: argparse.Namespace) -> None:
             if len(done) % _LOOK_EVERY == 0:
                 witness.look()
     _say(done)
-    print(
-        f"{sum(witness.published.values())} records, {witness.releases} releases, {len(witness.leaves)} entries judged"
-    )
+    records = sum(witness.published.values())
+    print(f"{records} records, {witness.releases} releases, {len(witness.leaves)} entries judged")
 
 
 def _clock(chosen: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder, clock_file(Path(folder) / "clock") as clock:
-        settings = {"clock_file": str(clock.file)}
-        with stack(scheme=chosen.scheme, **settings) as made, worked(made) as (_, witness):
+        with stack(scheme=chosen.scheme, clock_file=str(clock.file)) as made, worked(made) as (_, witness):
             print(clock_set_back(made, clock, witness))
 
 

@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient
 
 from tests.simulator import DATASET
 from tests.torture.servers.stack import Stack
-from tests.torture.servers.victims import Program, admin_of
+from tests.torture.servers.victims import admin_of
 from tests.torture.servers.witness import Broken, Witness, need
 
 BACK_S: Final = 10.0  # issue 5: a requirement on the service, by the harness's own clock
@@ -159,4 +159,4 @@ def _said(stack: Stack) -> str:
 
 def _last(stack: Stack) -> str:
     """The last words of the site's processes."""
-    return "; ".join(one.log.read_text("utf-8", "replace")[-600:] for one in stack.programs if isinstance(one, Program))
+    return "; ".join(one.log.read_text("utf-8", "replace")[-600:] for one in stack.programs)

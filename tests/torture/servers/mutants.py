@@ -1,4 +1,4 @@
-"""The exchange broken on purpose, in the gateway's process alone: `mutants.py NAME serve …` stands for `exchange serve …`.
+"""The exchange broken on purpose: `mutants.py NAME` in the place of `exchange`, in the gateway's process alone.
 
 A witness that lets one of these live proves nothing.
 """
@@ -47,7 +47,8 @@ def release_before_audit() -> None:
 
 def _apart(acks: object) -> None:
     """A writer without transactions."""
-    plain: Any = python.KafkaProducer
+    clients: Any = python
+    plain = clients.KafkaProducer
     transactional = ("transactional_id", "transaction_timeout_ms", "enable_idempotence", "acks")
 
     def producer(**options: Any) -> Any:
@@ -62,7 +63,7 @@ def _apart(acks: object) -> None:
         spans += self._sent(batches[-1:])
         return [range(first, last + 1) for first, last in spans]
 
-    python.KafkaProducer = producer
+    clients.KafkaProducer = producer
     python._Writer.transact = transact  # type: ignore[method-assign]  # this process is the mutant
 
 

@@ -124,7 +124,8 @@ def stack(
         broker_victims = [Broker(kafka, number) for number in range(1, brokers + 1)]
         gateway = Program("gateway", ("serve", "--port", str(made.port)), made.site, made.more)
         made.folders = {"broker": place / "kafka", "postgres": home}
-        for victim in (*broker_victims, Database(server), gateway, PolicyEngine(gateway)):
+        every: list[Victim] = [*broker_victims, Database(server), gateway, PolicyEngine(gateway)]
+        for victim in every:
             made.victims[victim.name] = victim
         gateway.start()
         yield made

@@ -29,16 +29,15 @@ def full_disk(stack: Stack, name: str) -> Struck:
     ballast, began = stack.folders[name] / "ballast", time.monotonic()
     with ballast.open("wb", buffering=0) as file:
         _fill(file.fileno(), began)
-        told = _told_unavailable(stack, began, file.fileno())
+        told = _told_unavailable(stack, file.fileno())
     time.sleep(1.0)
     ballast.unlink()
     returned = time.monotonic()
     if not victim.lives:
         returned = victim.start()
     published, read = wait(stack, returned, f"with room again on the disk of {name}")
-    done = Struck(
-        name, "full disk: " + ", ".join(sorted(told)), returned - began, published - returned, read - returned
-    )
+    fault, back = "full disk: " + ", ".join(sorted(told)), (published - returned, read - returned)
+    done = Struck(name, fault, returned - began, *back)
     need(max(done.published_s, done.read_s) <= BACK_S, f"not back within {BACK_S:.0f} s: {done}")
     return done
 
@@ -55,7 +54,7 @@ def _fill(file: int, began: float) -> None:
                 return
 
 
-def _told_unavailable(stack: Stack, began: float, file: int) -> set[str]:
+def _told_unavailable(stack: Stack, file: int) -> set[str]:
     """What a publisher is told while nothing fits on the disk: nothing but that something is not there."""
     told: set[str] = set()
     deadline = time.monotonic() + _PATIENCE_S

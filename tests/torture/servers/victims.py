@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from tests.services import Kafka
 from tests.services_postgres import OwnServer
@@ -69,8 +69,14 @@ class Broker:
         assert java is not None
         with (self._folder / "output").open("ab") as output:
             command = [java, f"@{self._folder / 'start'}"]
-            quiet = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT}
-            self._process = subprocess.Popen(command, cwd=self._folder, start_new_session=True, **quiet)  # type: ignore[call-overload]  # the three are files
+            self._process = subprocess.Popen(
+                command,
+                cwd=self._folder,
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
         (self._folder / "pid").write_text(str(self._process.pid), "utf-8")
         _until(self.answers, "the broker does not answer")
         return time.monotonic()
@@ -240,7 +246,7 @@ class PolicyEngine:
         return tuple(below(self.gateway.process.pid))
 
 
-def admin_of(kafka: Kafka) -> dict[str, object]:
+def admin_of(kafka: Kafka) -> dict[str, Any]:
     """A confluent-kafka client's settings for the cluster's own administrator."""
     login = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "SCRAM-SHA-512", "sasl.username": "admin"}
     quiet = {"log_level": 0, "socket.connection.setup.timeout.ms": 1_500}

@@ -101,7 +101,7 @@ class Witness:
         at = self._positions.get((topic, partition), 0)
         consumer.assign([TopicPartition(topic, partition, at)])
         while True:
-            message = consumer.poll(20)
+            message: Any = consumer.poll(20)
             need(message is not None, f"Kafka does not answer a reader of {topic}/{partition}")
             error = message.error()
             if error is not None and error.code() == KafkaError._PARTITION_EOF:
