@@ -88,9 +88,13 @@ def _strikes(chosen: argparse.Namespace) -> None:
 
 
 def _clock(chosen: argparse.Namespace) -> None:
-    with tempfile.TemporaryDirectory() as folder, clock_file(Path(folder) / "clock") as clock:
-        with stack(scheme=chosen.scheme, clock_file=str(clock.file)) as made, worked(made) as (_, witness):
-            print(clock_set_back(made, clock, witness))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        clock_file(Path(folder) / "clock") as clock,
+        stack(scheme=chosen.scheme, clock_file=str(clock.file)) as made,
+        worked(made) as (_, witness),
+    ):
+        print(clock_set_back(made, clock, witness))
 
 
 def _brokers(chosen: argparse.Namespace) -> None:
