@@ -44,13 +44,23 @@ from exchange.envelope import Batch, Stored
 from exchange.errors import Invalid, Tampered, Unavailable
 from exchange.log import blocks
 from exchange.log.kafka import form
-from exchange.log.kafka.clients import Client, Headers, InterleavedError, OutdatedError, Outgoing, Place, Writer
+from exchange.log.kafka.clients import (
+    Client,
+    Headers,
+    InterleavedError,
+    OutdatedError,
+    Outgoing,
+    Place,
+    Writer,
+    in_turn,
+)
 from exchange.log.kafka.cluster import MARK_PARTITIONS, Cluster
 from exchange.names import check, nearest
 
 _MOST_WRITERS: Final = 32
 _PAUSE_S: Final = 0.002
 _GRACE_S: Final = 0.5
+_SETTLING_S: Final = 0.1
 _MARKS_AT_ONCE: Final = 10_000
 _LOSING: Final = ("cleanup.policy", "retention.ms", "retention.bytes", "unclean.leader.election.enable")
 
@@ -82,6 +92,7 @@ class KafkaRecordLog:
         self._sources: dict[str, _Source] = {}
         self._locks: dict[str, Lock] = {}
         self._last: tuple[str, int, Sequence[int], Sequence[Headers]] = ("", 0, (), ())
+        self._made = -cluster.patience_s  # when a topic was last made here
 
     def create(self, topic: str, partitions: int) -> None:
         """See `RecordLog.create`; also `Invalid("kafka_topic_settings")` when the brokers would lose its records."""
@@ -92,6 +103,7 @@ class KafkaRecordLog:
         known = self.topics().get(topic)
         if known is None:
             _make(self._client, self._cluster.topic(topic), partitions, self._cluster.settings("delete"))
+            self._made = time.monotonic()
             known = self._seen(topic)
             # A crash before: the access list is there without its topic. The next call makes the topic.
         if known != partitions:
@@ -183,7 +195,10 @@ class KafkaRecordLog:
         """One append of this process at a time from a source and to a topic; always locked in the same order."""
         with ExitStack() as stack:
             for name in (f"source {source}", *sorted(topics)):
-                stack.enter_context(self._locks.setdefault(name, Lock()))
+                try:
+                    stack.enter_context(in_turn(self._locks.setdefault(name, Lock()), self._cluster.patience_s))
+                except TimeoutError as error:
+                    raise Unavailable("log_unavailable", where=name, detail=str(error)) from None
             yield
 
     def _stored(self, source: str, lowest: int, mark: int, messages: Sequence[Outgoing]) -> Sequence[range]:
@@ -193,13 +208,18 @@ class KafkaRecordLog:
             try:
                 writer = self._writer(source, lowest)
                 *ranges, _ = writer.writer.transact([*messages, self._marks.message(source, mark)])
+            except Invalid as error:
+                if error.code != "sequence_not_after_mark":
+                    self._give_up(source)
+                if error.code != "kafka_refused" or time.monotonic() - self._made > self._cluster.patience_s:
+                    raise
+                time.sleep(_SETTLING_S)  # one of the brokers does not know the new topic's access list yet
             except OutdatedError:
                 self._give_up(source)  # another one took over: take over in turn, and look at the mark again
             except InterleavedError:
                 time.sleep(_PAUSE_S * 2 ** min(attempt, 7) * (1 + randbelow(100) / 50))  # so that one gets ahead
-            except BaseException as error:
-                if not (isinstance(error, Invalid) and error.code == "sequence_not_after_mark"):
-                    self._give_up(source)  # stored or not: the next writer learns it from the mark
+            except BaseException:
+                self._give_up(source)  # stored or not: the next writer learns it from the mark
                 raise
             else:
                 writer.mark = mark
@@ -297,7 +317,7 @@ class Marks:
             return 0
         number = _partition(source)
         place = (self._cluster.marks, number)
-        with self._locks[number]:
+        with self._in_turn(number):
             end = self._client.ends([place], committed=False)[place]
             self._wait_committed(place, end, held_up)
             while self._next[number] < end:
@@ -306,6 +326,15 @@ class Marks:
                 self._marks.update(zip(keys, form.mark_of(found.values, self._cluster.marks), strict=True))
                 self._next[number] = found.next_position
         return self._marks.get(source, 0)
+
+    @contextmanager
+    def _in_turn(self, number: int) -> Iterator[None]:
+        lock = self._locks[number]
+        try:
+            with in_turn(lock, self._cluster.patience_s):
+                yield
+        except TimeoutError as error:
+            raise Unavailable("log_unavailable", where=self._cluster.marks, detail=str(error)) from None
 
     def message(self, source: str, mark: int) -> Outgoing:
         """The message that raises a mark. Its time is always 0: a file of a topic ends when times are far apart."""
