@@ -96,6 +96,12 @@ SETTINGS: Final = (
     ),
     Setting("postgresql.password", "secret", "", "password of the PostgreSQL servers: file: or env:; empty: none"),
     Setting(
+        "clock.file",
+        "text",
+        "",
+        "file with the time, nanoseconds since 1970, read in the place of the system's clock; for drills",
+    ),
+    Setting(
         "policy.deadline_ms", "int", 100, "a question whose policy computes longer than this is refused", 1, 60_000
     ),
     Setting("policy.opa.network_ms", "int", 500, "what an OPA server's answer may take beside that", 1, 60_000),

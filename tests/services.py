@@ -58,7 +58,8 @@ class Kafka:
         if self.passwords:
             login = {"protocol": "SASL_PLAINTEXT", "user": user, "password": self.passwords[user]}
         made = cluster(f"{self.url.removeprefix('kafka:')}/{prefix}", **login, replication=1, min_insync=1)
-        return replace(made, **changes)
+        # Patient: a test machine may be busy, and where nothing is killed nothing is to be missed.
+        return replace(made, **{"patience_s": 30.0, **changes})
 
     def kill(self) -> None:
         """Kills the brokers of a local cluster, as a power cut would."""

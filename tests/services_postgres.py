@@ -181,9 +181,13 @@ class OwnServer(Server):
         """Starts it again: it recovers what it had acknowledged."""
         self._run("start")
 
+    def stop(self) -> None:
+        """Stops it."""
+        self._run("stop")
+
     def end(self) -> None:
         """Stops it and removes all it had."""
-        self._run("stop")
+        self.stop()
         shutil.rmtree(self.home)
 
     def _run(self, word: str) -> None:

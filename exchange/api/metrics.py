@@ -38,6 +38,10 @@ class Metrics:
         self.released = Counter("exchange_released_records", "Records released.", registry=registry)
         self.published = Counter("exchange_published_records", "Records by their fate.", ["fate"], registry=registry)
         self._entries = Gauge("exchange_audit_entries", "Entries under the published checkpoint.", registry=registry)
+        self._stopped = Gauge(
+            "exchange_audit_stopped", "1 while no entry gets into a checkpoint, so nothing is released.",
+            registry=registry,
+        )  # fmt: skip
         self._events = Gauge("exchange_control_events", "Control events.", registry=registry)
         self._unmirrored: Gauge | None = None
         self._leads = Gauge("exchange_audit_sequencer", "1: the log's sequencer is here.", registry=registry)
@@ -60,6 +64,11 @@ class Metrics:
 
     def text(self, exchange: "Exchange") -> bytes:
         """All of them, in Prometheus's text format; how far this process's view is behind is asked of the stores."""
+        try:
+            exchange.audit.check()
+            self._stopped.set(0)
+        except ExchangeError:
+            self._stopped.set(1)
         with suppress(ExchangeError):  # of an engine that is down: the last figure stands, and /readyz says what is
             self._entries.set(exchange.audit.size)
             self._leads.set(exchange.audit.leads)

@@ -209,8 +209,8 @@ def _tls(address: Address) -> ssl.SSLContext | None:
 
 
 def _log_to(write: Callable[[str], None]) -> None:
-    """What the server itself warns of (a malformed request, say) becomes a line like any other: the first line of its
-    sentence, unfilled, for what fills it may be a value.
+    """What the server itself warns of (a malformed request, say), and the audit log's alarms, become lines like any
+    other: the first line of the sentence, unfilled, for what fills it may be a value; and a `cause` in our own words.
     """
 
     class Handler(logging.Handler):
@@ -219,10 +219,11 @@ def _log_to(write: Callable[[str], None]) -> None:
                 "time_ns": time.time_ns(),
                 "level": record.levelname.lower(),
                 "message": str(record.msg).partition("\n")[0],
+                **({"cause": record.cause} if hasattr(record, "cause") else {}),
             }
             write(json.dumps(line))
 
-    for name in ("uvicorn.error", "asyncio"):
+    for name in ("uvicorn.error", "asyncio", "exchange.audit"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [Handler()], False
         logger.setLevel(logging.WARNING)

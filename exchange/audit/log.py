@@ -1,6 +1,7 @@
 """The audit log as the rest of the exchange sees it: entries in, receipts out, and reading what is published."""
 
 import json
+import logging
 import threading
 import time
 from collections import OrderedDict
@@ -15,7 +16,7 @@ from exchange.audit.entries import Entry, Receipt, encode
 from exchange.audit.lag import Lag, measured
 from exchange.audit.note import Signer, check_origin, vkey
 from exchange.audit.reading import LogReader, disk_cause, disk_faults
-from exchange.audit.sequencer import Committed, Sequencer, first_head, published_head
+from exchange.audit.sequencer import CLOCK_STANDS, Committed, Sequencer, first_head, published_head
 from exchange.audit.store import AuditStore, Head, Known, Row
 from exchange.errors import ExchangeError, Invalid, Refused, Tampered, Unavailable
 from exchange.names import canonical
@@ -25,6 +26,10 @@ WAIT_S: Final = 5.0
 _POLL_S: Final = 0.2  # for rows that came in other transactions and that nobody waits for
 _SETTLE_S: Final = 0.002
 _REMEMBERED: Final = 20_000  # outcomes kept in memory; older ones are looked up
+_BEHIND: Final = "the clock is behind the last commit"
+_CLOCK_FAULTS: Final = frozenset({_BEHIND, CLOCK_STANDS})
+_ALARM: Final = logging.getLogger("exchange.audit")  # whoever serves makes lines of it; else nobody hears it
+_ALARM.addHandler(logging.NullHandler())
 
 
 @dataclass(slots=True)
@@ -61,7 +66,8 @@ class AuditLog(LogReader):
     Opening recovers: it raises `Unavailable("audit_missing")` and `Tampered` as `Sequencer` does. After any fault of
     the sequencer (disk, clock, a second sequencer) nothing is ever signed from its memory again. On a server the place
     is given up, and whoever takes it next, this process too, recovers first; else, and after `Tampered` everywhere,
-    every call is `Unavailable("audit_stopped")` until the log is opened anew.
+    every call is `Unavailable("audit_stopped")` until the log is opened anew. While a fault lasts, or the clock is
+    behind the last commit, `check` says so; its beginning and its end are told to the logger `exchange.audit`.
     """
 
     def __init__(self, store: AuditStore, key: Signer | str, now_ns: Callable[[], int]) -> None:
@@ -107,6 +113,8 @@ class AuditLog(LogReader):
         same, a moment later.
         """
         self.check_running()
+        if self._fault in _CLOCK_FAULTS:  # it may take long to be mended, and these entries speak of now
+            raise Unavailable("audit_stopped", cause=self._fault)
         rows = [_row(entry) for entry in entries]
         with self._lock:
             fresh = [row.id for row in rows if row.id not in self._slots and row.id not in self._outcomes]
@@ -150,9 +158,7 @@ class AuditLog(LogReader):
                 if forgotten and time.monotonic() < until:
                     continue  # whoever made the slot has no use for it: look for oneself
             if outcome is None:
-                self.check_running()
-                if self._fault is not None:
-                    raise Unavailable("audit_stopped", cause=self._fault)
+                self.check()
                 raise Unavailable("audit_unavailable", seconds=timeout_s)
             return self._receipt(outcome)
 
@@ -183,6 +189,16 @@ class AuditLog(LogReader):
             if time.monotonic() > until:
                 raise Unavailable("audit_unavailable", seconds=timeout_s)
             time.sleep(_SETTLE_S)
+
+    def check(self) -> None:
+        """Returns when this process knows of nothing that keeps an entry from its checkpoint.
+
+        Raises:
+            Unavailable: `audit_stopped`, with the cause.
+        """
+        self.check_running()
+        if self._fault is not None:
+            raise Unavailable("audit_stopped", cause=self._fault)
 
     @property
     def size(self) -> int:
@@ -243,6 +259,8 @@ class AuditLog(LogReader):
         except OSError as error:
             cause = disk_cause(error)
         finally:
+            if self._stopped is None:
+                _ALARM.error("the audit log has stopped", extra={"cause": cause})
             self._stop(cause)
             self._store.close()  # with the sequencer's place: another process may take it
 
@@ -251,19 +269,33 @@ class AuditLog(LogReader):
         committed = None
         try:
             if self._sequencer is not None:
-                committed, self._fault = self._sequencer.commit(), None
+                committed = self._sequencer.commit()
+                self._note(None if committed is not None else self._behind())
             elif self._signer is not None and self._store.lead():
-                self._lead(self._signer)
+                self._lead(self._signer)  # whether its clock goes on it learns with the next commit
             else:
                 self._see()
-                self._fault = None
+                self._note(None)
         except Unavailable as error:
-            self._sequencer, self._fault = None, _cause(error)
+            self._sequencer = None
+            self._note(_cause(error))
             if not self._store.resign():
                 raise
         if committed is None:
             self._tell_settled()  # in another process, or by the sequencer that was here before
         return committed
+
+    def _behind(self) -> str | None:
+        """That the clock went back: the sequencer would sign nothing. Where nothing waits nobody would learn it."""
+        return _BEHIND if self._now_ns() < self._published.committed_ns else None
+
+    def _note(self, fault: str | None) -> None:
+        """What keeps entries from their checkpoint now; an alarm when that begins or changes, a line when it ends."""
+        former, self._fault = self._fault, fault
+        if fault is not None and fault != former:
+            _ALARM.error("the audit log makes no checkpoint", extra={"cause": fault})
+        elif fault is None and former is not None:
+            _ALARM.warning("the audit log goes on")
 
     def _lead(self, signer: Signer) -> None:
         """Becomes the sequencer, from storage alone, as at every opening."""

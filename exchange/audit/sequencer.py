@@ -20,6 +20,7 @@ from exchange.names import canonical
 from exchange.signing.merkle import EMPTY_ROOT, leaf_hash, leaf_hashes
 
 MAX_COMMIT: Final = 500  # entries
+CLOCK_STANDS: Final = "the clock does not advance"
 _CLOCK_PATIENCE: Final = 50  # milliseconds: a coarse clock may give the same time twice
 
 
@@ -144,7 +145,7 @@ class Sequencer:
                 break
             time.sleep(0.001)
         if now <= self.head.committed_ns:
-            raise Unavailable("audit_stopped", cause="the clock does not advance")
+            raise Unavailable("audit_stopped", cause=CLOCK_STANDS)
         return now
 
 

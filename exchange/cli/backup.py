@@ -116,6 +116,6 @@ def _whose(exchange: "Exchange", token: str, terminal: Terminal) -> "Principal":
 
     text = secret(token, Path.cwd(), terminal.environment)
     try:
-        return exchange.control.model().principal_for(text, terminal.now_ns())
+        return exchange.control.model().principal_for(text, exchange.now_ns())
     except Refused as refusal:
         exchange.refuse(None, "restore", refusal)

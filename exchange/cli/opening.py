@@ -124,6 +124,6 @@ def _token(terminal: Terminal, parsed: argparse.Namespace) -> str:
 def _actor(exchange: "Exchange", terminal: Terminal, parsed: argparse.Namespace) -> "Principal":
     text = _token(terminal, parsed)
     try:
-        return exchange.control.model().principal_for(text, terminal.now_ns())
+        return exchange.control.model().principal_for(text, exchange.now_ns())
     except Refused as refusal:
         exchange.refuse(None, parsed.command, refusal)

@@ -40,7 +40,7 @@ def _serve(terminal: Terminal, parsed: argparse.Namespace) -> None:
             terminal.stdout.write(line + "\n")
             terminal.stdout.flush()
 
-        serve(exchange, address, terminal.now_ns, write, lambda url: terminal.say("serving", url=url), pages)
+        serve(exchange, address, exchange.now_ns, write, lambda url: terminal.say("serving", url=url), pages)
     terminal.say("served")
 
 

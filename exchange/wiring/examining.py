@@ -24,6 +24,7 @@ from exchange.errors import ExchangeError, Invalid, Unavailable
 from exchange.settings import Settings, examine_settings
 from exchange.signing.keys import SigningKey, read_secret
 from exchange.site import FOLDERS, VKEY, check_room, free_bytes, holder
+from exchange.wiring.clock import clock_of
 
 State = Literal["ok", "wrong", "unused"]
 _SECRETS: Final = ("keys.subject", "keys.actor", "keys.pseudonym")
@@ -89,6 +90,10 @@ class Examined:
     def settings(self) -> Settings:
         """The settings; defaults in the place of what cannot be read."""
         return self.read[0]
+
+    def time_ns(self) -> int:
+        """The time by the site's clock; `Unavailable("clock_unreadable")`."""
+        return clock_of(self.settings, self.now_ns)()
 
     @property
     def is_site(self) -> bool:
@@ -239,13 +244,25 @@ def checkpoint(examined: Examined) -> Iterator[Finding]:
 
 def clock(examined: Examined) -> Iterator[Finding]:
     """A year that can be, and not before what was written here already."""
-    now_s = examined.now_ns() // _SECOND_NS
+    now_s = examined.time_ns() // _SECOND_NS
     if not _YEARS[0] <= now_s < _YEARS[1]:
         raise Invalid("clock_wrong", where="clock", detail=f"{now_s} s since 1970")
     newest = max(_written(examined), default=0.0)
     if newest > now_s + _PATIENCE_S:
         raise Invalid("clock_wrong", where="clock", detail=f"{int(newest - now_s)} s behind a file of data")
     yield ok("clock", "clock")
+
+
+def clock_file(examined: Examined) -> Iterator[Finding]:
+    """The file that is read in the place of the system's clock, where there is one: it tells the same time."""
+    name = examined.settings.text("clock.file")
+    if not name:
+        yield unused("clock_file", "clock_of_system")
+        return
+    ahead_s = (examined.time_ns() - examined.now_ns()) // _SECOND_NS
+    if abs(ahead_s) > _PATIENCE_S:
+        raise Invalid("clock_wrong", where=name, detail=f"{ahead_s:+} s from the system's clock, by clock.file")
+    yield ok("clock_file", "clock_file", where=name)
 
 
 def _written(examined: Examined) -> Iterator[float]:

@@ -144,7 +144,7 @@ def audit_log(examined: Examined) -> Iterator[Finding]:
     if published.size > committed.size or (published.size == committed.size and published != committed):
         raise Tampered("audit_log_damaged", where="checkpoint", detail="published, but never committed here")
     yield ok("audit_log", "audit_log", size=committed.size)
-    behind_s = (row[1] - examined.now_ns()) // _SECOND_NS
+    behind_s = (row[1] - examined.time_ns()) // _SECOND_NS
     if behind_s >= 0:
         error = Invalid("clock_wrong", where="audit log", detail=f"{behind_s} s behind its last commit")
         yield wrong("audit_clock", error)
@@ -310,6 +310,7 @@ SITE_CHECKS: Final[dict[str, Check]] = {
     "keys": examining.keys,
     "keys.audit": examining.audit_key,
     "checkpoint": examining.checkpoint,
+    "clock_file": examining.clock_file,
     "clock": examining.clock,
     "disk_reserve": examining.disk,
     "port": examining.port,

@@ -29,6 +29,7 @@ from exchange.signing.merkle import leaf_hash
 from exchange.signing.seals import Seal
 from exchange.site import BUNDLE_KEY, BUNDLE_TOKEN, VKEY, owned, seal_key
 from exchange.source import Adapter
+from exchange.wiring.clock import clock_of
 from exchange.wiring.engines import Engines, audit_log_of, database_of
 
 if TYPE_CHECKING:
@@ -56,14 +57,16 @@ def open_exchange(
     now_ns: Callable[[], int],
     random_bytes: Callable[[int], bytes],
 ) -> Iterator["Exchange"]:
-    """The site's exchange for this process alone, recovered from whatever the last one left.
+    """The site's exchange for this process alone, recovered from whatever the last one left. Its clock is `now_ns`, or
+    what its settings name in the place of that (`exchange.wiring.clock`).
 
     Raises:
         Invalid: no site, wrong settings or keys; `origin_differs`: the settings are another log's.
-        Unavailable: `site_in_use`, an engine is down.
+        Unavailable: `site_in_use`, `clock_unreadable`, an engine is down.
         Tampered: a store is not what was written.
     """
     settings = read_settings(root, environment)
+    now_ns = clock_of(settings, now_ns)
     with ExitStack() as stack:
         announce = stack.enter_context(owned(settings.root, command, now_ns()))
         database = database_of(settings, stack)

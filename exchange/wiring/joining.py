@@ -17,7 +17,7 @@ _SECRETS: Final = ("keys.subject", "keys.actor", "keys.pseudonym")
 _PASSWORDS: Final = ("postgresql.password", "kafka.sasl.password", "policy.opa.token")
 # Of one machine, not of the exchange: where it listens, and as whom.
 _OWN: Final = frozenset({"http.host", "http.port", "http.certificate", "http.certificate_key"})
-_PATHS: Final = frozenset({"engines.policy", "kafka.ssl.ca.location", "policy.opa.ca"})
+_PATHS: Final = frozenset({"engines.policy", "kafka.ssl.ca.location", "policy.opa.ca", "clock.file"})
 
 
 @dataclass(frozen=True, slots=True)

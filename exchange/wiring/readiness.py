@@ -15,7 +15,8 @@ def missing(exchange: "Exchange") -> Iterator[tuple[str, ExchangeError]]:
         "engines.control": exchange.control.model,
         "engines.log": exchange.log.topics,
         "engines.state": lambda: exchange.state.current_to("", 0),
-        "engines.audit": lambda: exchange.audit.size,
+        "engines.audit": exchange.audit.check,
+        "clock.file": exchange.now_ns,
         "policy": exchange.check_policy,
     }
     for what, ask in asked.items():

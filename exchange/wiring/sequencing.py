@@ -8,6 +8,7 @@ from exchange.audit.log import AuditLog
 from exchange.control.database import check_revision
 from exchange.errors import Invalid
 from exchange.settings import read_settings
+from exchange.wiring.clock import clock_of
 from exchange.wiring.engines import audit_log_of, check_shared, database_of
 
 
@@ -23,6 +24,7 @@ def open_sequencer(root: Path, environment: Mapping[str, str], now_ns: Callable[
         Unavailable, Tampered: as `AuditLog`.
     """
     settings = read_settings(root, environment)
+    now_ns = clock_of(settings, now_ns)
     check_shared(settings, "control", "audit")
     if settings.text("audit.sequencer") == "never":
         raise Invalid("sequencer_never", where=settings.origins["audit.sequencer"])

@@ -8,6 +8,7 @@ from pathlib import Path
 from exchange.control.database import found_revision, revisions, upgrade
 from exchange.settings import read_settings
 from exchange.site import owned
+from exchange.wiring.clock import clock_of
 from exchange.wiring.engines import database_of
 
 
@@ -39,7 +40,7 @@ def upgrade_site(root: Path, environment: Mapping[str, str], now_ns: Callable[[]
     """
     settings = read_settings(root, environment)
     with ExitStack() as stack:
-        stack.enter_context(owned(settings.root, "exchange db upgrade", now_ns()))
+        stack.enter_context(owned(settings.root, "exchange db upgrade", clock_of(settings, now_ns)()))
         database = database_of(settings, stack)
         plan = _planned(found_revision(database))
         if plan.steps:

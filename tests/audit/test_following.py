@@ -109,6 +109,8 @@ def test_a_sequencer_with_a_fault_gives_up_its_place(tmp_path: Path, place: Plac
     assert second.append(control(1)).index == 2
     while second._sequencer is None:  # the frozen one tries, too, and fails
         second.append(control(2))
+    while frozen._fault is not None:  # until it has seen that another one goes on
+        time.sleep(0.01)
     assert frozen.append(control(3)).index == second.size - 1
     second.close()
     frozen.close()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ from confluent_kafka.admin import (
 from exchange.envelope import Batch
 from exchange.errors import ExchangeError, Invalid, Tampered, Unavailable
 from exchange.log.blocks import LARGEST_VALUE
+from exchange.log.kafka.clients import Outgoing
 from exchange.log.kafka.log import KafkaRecordLog
 from tests import services
 from tests.conformance.test_record_log import PARTITIONS, TOPIC, batch, values_from
@@ -255,6 +257,50 @@ def test_a_source_ends_what_its_dead_writer_had_begun(log: KafkaRecordLog, kafka
     raw_transaction(kafka, prefix, "src")  # and is never heard of again
     log.append("src", 1, [batch([1])])
     assert ids(log) == ["src/1"]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_dead_writer_of_another_source_holds_nobody_up_for_long(
+    engine: str, kafka: services.Kafka, prefix: str
+) -> None:
+    """What it had begun is undone by the broker, soon enough for the service to be back within ten seconds."""
+    with closing(open_log(engine, kafka, prefix, patience_s=15)) as log:
+        log.create(TOPIC, PARTITIONS)
+        writer: Any = log._client.writer(f"{prefix}.gone")
+        writer._producer.begin_transaction()
+        place = kafka.cluster(prefix).topic(TOPIC)
+        writer._sent([Outgoing(place, 0, 0, [bytes(16)], [bytes(6)], [[]])])  # and is never heard of again
+        log.append("src", 1, [batch([1])])
+        assert ids(log) == ["src/1"]
+
+
+def test_an_offset_that_nobody_told_is_no_end(
+    kafka: services.Kafka, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a partition whose leader has just died librdkafka may tell neither offset nor error: asked again, for it is
+    neither an empty partition nor a lost record, nor a source of which nothing was taken.
+    """
+    plain, lost = AdminClient.list_offsets, list[int]()
+
+    def told(self: AdminClient, asked: dict[TopicPartition, Any], **how: Any) -> Any:
+        if not lost:
+            return plain(self, asked, **how)
+        lost.pop()
+        return {place: SimpleNamespace(result=lambda _: SimpleNamespace(offset=-1001)) for place in asked}
+
+    with closing(open_log("kafka+librdkafka", kafka, prefix)) as log:
+        log.create(TOPIC, PARTITIONS)
+        log.append("src", 1, [batch([1])])
+        monkeypatch.setattr(AdminClient, "list_offsets", told)
+        asked: list[Callable[[], object]] = [
+            lambda: log.end(TOPIC, 0) > 0,
+            lambda: len(log.read(TOPIC, 0, 0, 10).positions),
+            lambda: log.mark("src"),
+        ]
+        for ask in asked:
+            lost += [0, 0]
+            assert ask() == 1
+            assert not lost
 
 
 def test_records_deleted_from_the_beginning_are_noticed(

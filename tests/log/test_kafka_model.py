@@ -1,6 +1,6 @@
 """How the log on Kafka decides, on a model of a cluster: every interleaving here is one that brokers allow."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -80,6 +80,38 @@ def test_behind_an_open_transaction_nothing_is_acknowledged() -> None:
     assert (values_from(log), log.mark("src")) == ([], 1)
     dead.end("undone")
     assert values_from(log) == [b"value 1"]
+
+
+@pytest.mark.parametrize("patience_s", [5.0, 0.0])
+def test_an_access_list_that_a_broker_does_not_know_yet(patience_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Just after a topic was made a refusal passes; later it is one."""
+    log, plain, left = opened(Cluster(), replace(HERE, patience_s=patience_s)), ModelWriter.transact, [0]
+
+    def transact(self: ModelWriter, batches: Sequence[Outgoing]) -> Sequence[range]:
+        if left:
+            left.pop()
+            raise Invalid("kafka_refused", where="", user="exchange", detail="Topic authorization failed")
+        return plain(self, batches)
+
+    monkeypatch.setattr(ModelWriter, "transact", transact)
+    if patience_s:
+        log.append("src", 1, [batch([1])])
+        assert values_from(log) == [b"value 1"]
+    else:
+        with pytest.raises(Invalid, match="kafka_refused"):
+            log.append("src", 1, [batch([1])])
+
+
+def test_who_waits_for_others_waits_no_longer_than_for_a_broker() -> None:
+    """An append of the same source that gets no answer, or a look for the marks: `Unavailable` for the next one."""
+    log = opened(Cluster())
+    log.append("src", 1, [batch([1])])
+    for lock in (log._locks["source src"], *log._marks._locks):
+        lock.acquire()
+    with pytest.raises(Unavailable, match="log_unavailable"):
+        log.append("src", 2, [batch([2])])
+    with pytest.raises(Unavailable, match="log_unavailable"):
+        log.mark("src")
 
 
 def test_a_mark_behind_an_open_transaction(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """`make torture`: kill rounds, then every system call of three operations, each in two processes; then revokes through
 two gateways on Kafka and PostgreSQL; mutants if asked.
+
+With `--servers` real servers instead: see `tests.torture.servers`.
 """
 
 import argparse
@@ -25,7 +27,12 @@ from tests.torture.tasks import UNIT
 
 def main() -> int:
     """0 when nothing is broken and no mutant survives."""
+    if "--servers" in sys.argv[1:]:
+        from tests.torture.servers.__main__ import main as servers
+
+        return servers([word for word in sys.argv[1:] if word != "--servers"])
     parser = argparse.ArgumentParser(prog="make torture")
+    parser.add_argument("--servers", action="store_true", help="real servers, with options of their own")
     parser.add_argument("--rounds", type=int, default=2_000, help="kills in all")
     parser.add_argument("--seconds", type=float, default=0.0, help="stop each part after this long")
     parser.add_argument("--seed", default=secrets.token_hex(4))

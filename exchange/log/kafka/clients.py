@@ -4,8 +4,10 @@ Every error leaves a client in our families: `Invalid("kafka_refused")` for who 
 `Tampered("log_damaged")` for bytes that are missing or broken, `Unavailable("log_unavailable")` for the rest.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 from typing import Final, Literal, Protocol
 
 from exchange.errors import ExchangeError, Invalid, Tampered, Unavailable
@@ -185,6 +187,19 @@ def own_rights(prefix: str, topic: str) -> Rights:
         Resource("transactional_id", own, prefixed=True): ("WRITE", "DESCRIBE"),
         Resource("group", own, prefixed=True): ("READ", "DESCRIBE"),
     }
+
+
+@contextmanager
+def in_turn(lock: Lock, patience_s: float) -> Iterator[None]:
+    """Holds the lock; `TimeoutError` for who does not get it in time: where no broker answers, each who asks would else
+    wait as long as all before him together.
+    """
+    if not lock.acquire(timeout=patience_s):
+        raise TimeoutError("others are asking, and get no answer")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def failure(name: str, detail: str, where: str, user: str = "") -> ExchangeError:

@@ -28,7 +28,8 @@ class Cluster:
 
     `ca` is the file of the certificates that sign the brokers' (PEM), empty: the system's. What takes longer than
     `patience_s` is `Unavailable`. `transaction_s` after a writer's death its unfinished transaction is undone by the
-    broker; until then others wait who write to the same partitions.
+    broker (at its next look for such, `transaction.abort.timed.out.transaction.cleanup.interval.ms`); until then others
+    wait who write to the same partitions. A batch that takes longer to be stored is undone, too.
     """
 
     servers: tuple[str, ...]
@@ -40,8 +41,8 @@ class Cluster:
     ca: str = ""
     replication: int = 3
     min_insync: int = 2
-    patience_s: float = 30.0
-    transaction_s: float = 20.0
+    patience_s: float = 10.0
+    transaction_s: float = 8.0
 
     @property
     def where(self) -> str:

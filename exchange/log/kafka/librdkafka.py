@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from threading import Lock, Thread
 from typing import Any, Final, TypeVar
@@ -62,6 +62,9 @@ _UNSETTLED: Final = frozenset(
         KafkaError.OFFSET_NOT_AVAILABLE,
     }
 )
+# A question that was put to a broker which then died waits for that one: it is put again, to whoever leads by then.
+_UNANSWERED: Final = frozenset({KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError.REQUEST_TIMED_OUT})
+_ATTEMPT_S: Final = 2.0
 _REFUSED: Final = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})
 _SILENT: Final = logging.getLogger("exchange.log.kafka.librdkafka")
 _SILENT.addHandler(logging.NullHandler())
@@ -104,7 +107,8 @@ class KafkaClient:
     def topics(self) -> Mapping[str, int]:
         """See `Client.topics`."""
         with self._translated():
-            found = self._admin().list_topics(timeout=self._cluster.patience_s).topics
+            attempt_s = min(self._cluster.patience_s, _ATTEMPT_S)
+            found = self._settled(lambda: self._admin().list_topics(timeout=attempt_s), _UNANSWERED).topics
             return {name: len(one.partitions) for name, one in found.items()}
 
     def create(self, topic: str, partitions: int, settings: Mapping[str, str]) -> None:
@@ -248,22 +252,27 @@ class KafkaClient:
     def _found(self, places: Sequence[Place], spec: OffsetSpec, level: IsolationLevel) -> Mapping[Place, int]:
         asked = {TopicPartition(*place): spec for place in places}
         patience_s = self._cluster.patience_s
+        attempt_s = min(patience_s, _ATTEMPT_S)
 
         def ask() -> Mapping[Place, int]:
-            answers = self._admin().list_offsets(asked, isolation_level=level, request_timeout=patience_s)
-            return {(one.topic, one.partition): answer.result(patience_s).offset for one, answer in answers.items()}
+            answers = self._admin().list_offsets(asked, isolation_level=level, request_timeout=attempt_s)
+            found = {(one.topic, one.partition): answer.result(patience_s).offset for one, answer in answers.items()}
+            # Of a leader that is gone it may tell no error, and no offset either. That is never an empty partition.
+            if any(offset < 0 for offset in found.values()):
+                raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE))
+            return found
 
         with self._translated():
-            return self._settled(ask)
+            return self._settled(ask, _UNSETTLED | _UNANSWERED)
 
-    def _settled(self, ask: Callable[[], T]) -> T:
+    def _settled(self, ask: Callable[[], T], passing: Set[int] = _UNSETTLED) -> T:
         """The answer, once the brokers agree on who leads: not yet when a topic was just made or a broker died."""
         deadline = time.monotonic() + self._cluster.patience_s
         while True:
             try:
                 return ask()
             except KafkaException as error:
-                if error.args[0].code() not in _UNSETTLED or time.monotonic() > deadline:
+                if error.args[0].code() not in passing or self._refused is not None or time.monotonic() > deadline:
                     raise
                 time.sleep(0.01)
 

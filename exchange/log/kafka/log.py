@@ -52,6 +52,7 @@ from exchange.log.kafka.clients import (
     Outgoing,
     Place,
     Writer,
+    in_turn,
 )
 from exchange.log.kafka.cluster import Cluster
 from exchange.log.kafka.marks import Marks, check_settings, make
@@ -60,6 +61,7 @@ from exchange.names import check, nearest
 _MOST_WRITERS: Final = 32
 _PAUSE_S: Final = 0.002
 _FILLERS_AT_ONCE: Final = 1_000
+_SETTLING_S: Final = 0.1
 
 
 @dataclass(slots=True)
@@ -91,6 +93,7 @@ class KafkaRecordLog:
         self._last: tuple[str, int, Sequence[int], Sequence[Headers]] = ("", 0, (), ())
         self._hollow: dict[Place, range] = {}  # committed positions without a record, each partition's last known
         self._appender: Appender | None = None
+        self._made = -cluster.patience_s  # when a topic was last made here
 
     def create(self, topic: str, partitions: int) -> None:
         """See `RecordLog.create`; also `Invalid("kafka_topic_settings")` when the brokers would lose its records."""
@@ -101,6 +104,7 @@ class KafkaRecordLog:
         known = self.topics().get(topic)
         if known is None:
             make(self._client, self._cluster, self._cluster.topic(topic), partitions, self._cluster.settings("delete"))
+            self._made = time.monotonic()
             known = self._seen(topic)
             # A crash before: the access list is there without its topic. The next call makes the topic.
         if known != partitions:
@@ -278,7 +282,10 @@ class KafkaRecordLog:
         """One append of this process at a time from a source and to a topic; always locked in the same order."""
         with ExitStack() as stack:
             for name in (f"source {source}", *sorted(topics)):
-                stack.enter_context(self._locks.setdefault(name, Lock()))
+                try:
+                    stack.enter_context(in_turn(self._locks.setdefault(name, Lock()), self._cluster.patience_s))
+                except TimeoutError as error:
+                    raise Unavailable("log_unavailable", where=name, detail=str(error)) from None
             yield
 
     def _stored(self, source: str, lowest: int, mark: int, messages: Sequence[Outgoing]) -> Sequence[range]:
@@ -288,13 +295,18 @@ class KafkaRecordLog:
             try:
                 writer = self._writer(source, lowest)
                 *ranges, at = writer.writer.transact([*messages, self._marks.message(source, mark)])
+            except Invalid as error:
+                if error.code != "sequence_not_after_mark":
+                    self._give_up(source)
+                if error.code != "kafka_refused" or time.monotonic() - self._made > self._cluster.patience_s:
+                    raise
+                time.sleep(_SETTLING_S)  # one of the brokers does not know the new topic's access list yet
             except OutdatedError:
                 self._give_up(source)  # another one took over: take over in turn, and look at the mark again
             except InterleavedError:
                 time.sleep(_PAUSE_S * 2 ** min(attempt, 7) * (1 + randbelow(100) / 50))  # so that one gets ahead
-            except BaseException as error:
-                if not (isinstance(error, Invalid) and error.code == "sequence_not_after_mark"):
-                    self._give_up(source)  # stored or not: the next writer learns it from the mark
+            except BaseException:
+                self._give_up(source)  # stored or not: the next writer learns it from the mark
                 raise
             else:
                 writer.mark = mark

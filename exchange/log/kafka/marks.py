@@ -1,14 +1,15 @@
 """The sources' marks, and how our topics are made: see `exchange.log.kafka.log`."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import sha256
 from threading import Lock
 from typing import Final
 
 from exchange.errors import Invalid, Tampered, Unavailable
 from exchange.log.kafka import form
-from exchange.log.kafka.clients import Client, Outgoing, Place, own_rights
+from exchange.log.kafka.clients import Client, Outgoing, Place, in_turn, own_rights
 from exchange.log.kafka.cluster import MARK_PARTITIONS, Cluster
 
 _PAUSE_S: Final = 0.002
@@ -52,7 +53,7 @@ class Marks:
 
     def _follow(self, number: int, held_up: Callable[[], None]) -> None:
         place = (self._cluster.marks, number)
-        with self._locks[number]:
+        with self._in_turn(number):
             end = self._client.ends([place], committed=False)[place]
             if self._wait_committed(place, end, held_up) == self._raised[number] + 2:
                 self._next[number] = max(self._next[number], end)  # nothing but the end of our own transaction
@@ -69,6 +70,15 @@ class Marks:
             if self._next[number] == position:
                 self._marks[source] = mark
                 self._next[number], self._raised[number] = position + 1, position
+
+    @contextmanager
+    def _in_turn(self, number: int) -> Iterator[None]:
+        lock = self._locks[number]
+        try:
+            with in_turn(lock, self._cluster.patience_s):
+                yield
+        except TimeoutError as error:
+            raise Unavailable("log_unavailable", where=self._cluster.marks, detail=str(error)) from None
 
     def message(self, source: str, mark: int) -> Outgoing:
         """The message that raises a mark. Its time is always 0: a file of a topic ends when times are far apart."""

@@ -46,6 +46,7 @@ from exchange.log.kafka.clients import (
     Resource,
     Rights,
     failure,
+    in_turn,
     together,
 )
 from exchange.log.kafka.cluster import Cluster
@@ -93,7 +94,7 @@ class KafkaClient:
             }
         if cluster.ca:
             self._common["ssl_cafile"] = cluster.ca
-        self._admin, self._offsets = _Shared(self._common), _Shared(self._common)
+        self._admin, self._offsets = (_Shared(self._common, cluster.patience_s) for _ in range(2))
         self._lock = Lock()
         self._readers: list[_Reader] = []
 
@@ -298,14 +299,14 @@ _HEARD: Final = _Heard()
 class _Shared:
     """A client for one question at a time, made when it is first needed and anew after a failure."""
 
-    def __init__(self, common: Mapping[str, Any]) -> None:
-        self._common, self._lock = common, Lock()
+    def __init__(self, common: Mapping[str, Any], patience_s: float) -> None:
+        self._common, self._patience_s, self._lock = common, patience_s, Lock()
         self._client: Any = None
 
     @contextmanager
     def use(self) -> Iterator[Any]:
-        """The client, for the caller alone."""
-        with self._lock:
+        """The client, for the caller alone; `TimeoutError` where others ask all the time, and get no answer."""
+        with in_turn(self._lock, self._patience_s):
             if self._client is None:
                 self._client = KafkaAdminClient(**self._common)
             try:
