@@ -76,7 +76,8 @@ WORDS = {
 }
 NO_TOKEN = {
     *("init", "view", "audit verify", "audit export", "errors", "completion", "demo", "docs", "serve", "try"),
-    *("backup", "restore", "db upgrade", "doctor", "config show"),  # whoever may read the site's files needs none
+    # Whoever may read the site's files needs none.
+    *("backup", "restore", "db upgrade", "doctor", "config show", "policy opa-config"),
 }
 
 
