@@ -96,7 +96,7 @@ NO_TOKEN = {
         "try",
     ),
     # Whoever may read the site's files needs none.
-    *("backup", "restore", "export", "import", "db upgrade", "doctor", "config show"),
+    *("backup", "restore", "export", "import", "db upgrade", "doctor", "config show", "policy opa-config"),
 }
 
 

@@ -107,9 +107,11 @@ def test_a_problem_is_the_error_that_it_tells(tmp_path: Path) -> None:
 
 
 def test_a_connection_that_was_dropped_is_made_anew_where_that_changes_nothing(tmp_path: Path) -> None:
-    """A question, and records, which are not taken twice; not a command, and no second time."""
+    """A question, and records, which are not taken twice; a command only where the connection was seen to be gone
+    before it was sent; nothing a second time.
+    """
     me = {"id": "a", "department": "b", "roles": [], "zone": "UTC"}
-    with speaking(tmp_path, [answer(me)], [answer(me)], []) as (place, seen), closing(_wire(place)) as wire:
+    with speaking(tmp_path, [answer(me)], [answer(me)], [], []) as (place, seen), closing(_wire(place)) as wire:
         desk = RemoteDesk(wire)
         assert desk.me() == desk.me()
         with pytest.raises(Unavailable, match="server_unreachable"):
