@@ -331,7 +331,7 @@ def test_a_broken_site_makes_no_backup(site: Site) -> None:
 
     for place in ("../records.db", "/tmp/records.db", "records.db", "data/../../records.db"):
         fails("backup_outside", {"EXCHANGE_ENGINES_LOG": f"sqlite:{place}"})
-    fails("engine_unknown", {"EXCHANGE_ENGINES_LOG": "kafka:x"})
+    fails("engine_unknown", {"EXCHANGE_ENGINES_LOG": "nosuch:x"})
     odd = site.root / "adapters" / "a\nb.toml"
     odd.write_text("", "utf-8")
     fails("backup_name")
