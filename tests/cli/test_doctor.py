@@ -267,7 +267,7 @@ DAMAGES: dict[str, tuple[Damage, set[tuple[str, str]]]] = {
         {("schemas", "contract_unreadable")},
     ),
     "another engine": (
-        lambda s: _add(s.root / "exchange.toml", '[engines]\nlog = "kafka:x"\n'),
+        lambda s: _add(s.root / "exchange.toml", '[engines]\nlog = "duckdb:x"\n'),
         {("engines.log", "engine_unknown")},
     ),
     "a file ahead of the clock": (
