@@ -1,6 +1,7 @@
 """`audit …`: who saw a subject, the entries and their proofs, and the offline verification."""
 
 import argparse
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,12 @@ def mount(commands: Commands, common: argparse.ArgumentParser, language: Languag
     proof.add_argument("index", type=int)
     group.command("export", _export).add_argument("folder", type=Path, metavar="FOLDER")
     verify = group.command("verify", _verify)
-    verify.add_argument("log", type=Path, nargs="?", metavar="FOLDER")
+    verify.add_argument("log", nargs="?", metavar="FOLDER|URL")
     verify.add_argument("--key", metavar="VKEY|FILE")
     verify.add_argument("--checkpoint", action="append", type=Path, default=[], metavar="FILE")
+    verify.add_argument("--state", type=Path, metavar="FILE")
+    verify.add_argument("--jobs", type=int, default=0, metavar="N")
+    verify.add_argument("--structure", action="store_true")
 
 
 def _who_saw(terminal: Terminal, parsed: argparse.Namespace) -> None:
@@ -87,19 +91,31 @@ def _export(terminal: Terminal, parsed: argparse.Namespace) -> None:
 
 
 def _verify(terminal: Terminal, parsed: argparse.Namespace) -> int:
-    """Needs the log's folder and its key, nothing else: no settings, no lock, no network."""
+    """Needs the log and its key, nothing else: no settings, no lock; a network only for a log that is served."""
     from exchange.audit.verify import verify
 
-    folder = parsed.log or site_of(terminal, parsed) / "data" / "audit"
-    key = parsed.key or str(site_of(terminal, parsed) / "keys" / "audit.vkey")
-    # Without --key the site's own is meant, and must be there; a key given may be the text itself.
-    vkey = read_text(Path(key)).strip() if parsed.key is None or Path(key).is_file() else key
+    place = parsed.log or site_of(terminal, parsed) / "data" / "audit"
     kept = [read_bytes(file) for file in parsed.checkpoint]
+    jobs = parsed.jobs if parsed.jobs > 0 else os.cpu_count() or 1
     with terminal.progress(None, "entries") as bar:
-        verdict = verify(folder, vkey, kept, lambda done, _: bar.to(done))
+        verdict = verify(
+            place,
+            _key(terminal, parsed),
+            kept,
+            lambda done, _: bar.to(done),
+            jobs=jobs,
+            state=parsed.state,
+            rules=not parsed.structure,
+        )
     lines = [text("verify_ok" if verdict.ok else "verify_bad", terminal.language, size=verdict.size)]
     lines += [f"{one.code}: {one.sentence(terminal.language)}" for one in verdict.findings]
-    if not parsed.checkpoint:
-        lines.append(text("verify_no_checkpoint", terminal.language))
+    lines += [text("unchecked_heading", terminal.language)]
+    lines += [f"  - {one}" for one in verdict.told_unchecked(terminal.language)]
     terminal.show(verdict.to_document(), lines)
     return 0 if verdict.ok else Tampered.exit_code
+
+
+def _key(terminal: Terminal, parsed: argparse.Namespace) -> str:
+    """Without --key the site's own is meant, and must be there; a key given may be the text itself."""
+    key = parsed.key or str(site_of(terminal, parsed) / "keys" / "audit.vkey")
+    return read_text(Path(key)).strip() if parsed.key is None or Path(key).is_file() else key
