@@ -3,15 +3,16 @@
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Body, Path
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 
-from exchange.api.answers import Figure, Me, Row, Subjects
+from exchange.api.answers import BundleAsked, Figure, Me, Row, Subjects
 from exchange.api.caller import Signed, SignedRoute
 from exchange.api.examples import EXAMPLES
 
 router: Final = APIRouter(tags=["audit"], route_class=SignedRoute)
 _LARGEST: Final = 1 << 62
 Index = Annotated[int, Path(ge=0, le=_LARGEST, examples=[0])]
+_ZIP: Final = {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
 _TEXT: Final = {"content": {"text/plain": {"schema": {"type": "string"}}}}
 
 
@@ -19,6 +20,13 @@ _TEXT: Final = {"content": {"text/plain": {"schema": {"type": "string"}}}}
 def who_saw(desk: Signed, body: Annotated[Subjects, Body(examples=[EXAMPLES["who_saw"]])]) -> list[Row]:
     """Every release and refusal that concerns these subjects, each with whether its inclusion proof holds."""
     return desk.who_saw(body.subject_type, body.ids)
+
+
+@router.post("/audit/bundle", operation_id="audit_bundle", response_class=Response, responses={200: _ZIP})
+def audit_bundle(desk: Signed, body: Annotated[BundleAsked, Body(examples=[EXAMPLES["audit_bundle"]])]) -> Response:
+    """Who saw these subjects, with all that proves it, as one file: `exchange-verify.pyz` checks it anywhere."""
+    made = desk.evidence_bundle(body.subject_type, body.ids, [note.encode() for note in body.kept])
+    return Response(made, media_type="application/zip")
 
 
 @router.get("/audit/entries/{index}", operation_id="audit_entry")

@@ -369,15 +369,19 @@ class Exchange(Engines):
         """
         if "auditor" not in who.roles:
             self.refuse(who, "audit who-saw", Refused("auditor_required"))
-        self.room()  # the index grows with both logs
         vkey = self.settings.path(VKEY).read_text("utf-8").strip()
         checkpoint = open_checkpoint(self.audit.checkpoint(), vkey)
         size, root = checkpoint.size, checkpoint.root
-        with self._following:  # the index is for one thread at a time
-            self.subjects.follow(self.log.topics(), self._read_tags, self.audit)
-            sightings = [one for one in self.subjects.who_saw(tag) if one.index < size]
+        sightings = [one for one in self.sightings(tag) if one.index < size]
         self.note_query(who, "who_saw", tags=[tag], size=size, results=len(sightings))
         return [(one, self._proved(one.index, size, root)) for one in sightings]
+
+    def sightings(self, tag: bytes) -> "list[Sighting]":
+        """What the index of subjects has of one, up to now; whoever tells it to somebody writes the question down."""
+        self.room()  # the index grows with both logs
+        with self._following:  # the index is for one thread at a time
+            self.subjects.follow(self.log.topics(), self._read_tags, self.audit)
+            return self.subjects.who_saw(tag)
 
     def note_query(
         self,
@@ -388,9 +392,9 @@ class Exchange(Engines):
         tags: Sequence[bytes] = (),
         size: int | None = None,
         results: int | None = None,
-    ) -> None:
+    ) -> int:
         """Writes down that somebody asked something about records or accesses; in a checkpoint on return, so that it
-        is there before the answer is.
+        is there before the answer is. Gives the index of the entry.
         """
         entry = make(
             "audit_query",
@@ -404,7 +408,7 @@ class Exchange(Engines):
             size=size,
             results=results,
         )
-        self.audit.append(entry)
+        return self.audit.append(entry).index
 
     def _proved(self, index: int, size: int, root: bytes) -> bool:
         from exchange.audit.tiles import included

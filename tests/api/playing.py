@@ -61,6 +61,7 @@ ORDER: Final[tuple[tuple[str, str, dict[str, tuple[str, str]]], ...]] = (
     ("list_agreements", CHECKER, {}),
     ("list_policies", CHECKER, {}),
     ("who_saw", AUDITOR, {}),
+    ("audit_bundle", AUDITOR, {}),
     ("audit_entry", AUDITOR, {}),
     ("audit_proof", AUDITOR, {}),
     ("checkpoint", AUDITOR, {}),
