@@ -35,13 +35,16 @@ def _add(one: tuple[int, int, int, int], two: tuple[int, int, int, int]) -> tupl
     return e * f % _P, g * h % _P, f * g % _P, e * h % _P
 
 
-def _times(scalar: int, point: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    total = _ZERO
-    while scalar:
-        if scalar & 1:
-            total = _add(total, point)
-        point = _add(point, point)
-        scalar >>= 1
+def _sum_of_times(
+    one: int, first: tuple[int, int, int, int], two: int, second: tuple[int, int, int, int]
+) -> tuple[int, int, int, int]:
+    """One times first, and two times second, in one go (Straus)."""
+    both, total = _add(first, second), _ZERO
+    for bit in range(max(one.bit_length(), two.bit_length()) - 1, -1, -1):
+        total = _add(total, total)
+        which = (one >> bit & 1) + 2 * (two >> bit & 1)
+        if which:
+            total = _add(total, (first, second, both)[which - 1])
     return total
 
 
@@ -67,7 +70,7 @@ def holds(public: bytes, signature: bytes, message: bytes) -> bool:
         return False
     challenge = int.from_bytes(hashlib.sha512(signature[:32] + public + message).digest(), "little") % _L
     negative = (_P - key[0], key[1], 1, _P - key[3])
-    x, y, z, _ = _add(_times(scalar, _BASE), _times(challenge, negative))
+    x, y, z, _ = _sum_of_times(scalar, _BASE, challenge, negative)
     inverse = pow(z, _P - 2, _P)
     x, y = x * inverse % _P, y * inverse % _P
     return (y | (x & 1) << 255).to_bytes(32, "little") == signature[:32]

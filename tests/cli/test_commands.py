@@ -73,9 +73,23 @@ WORDS = {
     "audit checkpoint": "",
     "audit entry": "0",
     "audit proof": "0",
+    "audit bundle": "{folder}/bundle.zip",
+    "audit trust-sheet": "",
 }
 NO_TOKEN = {
-    *("init", "view", "audit verify", "audit export", "errors", "completion", "demo", "docs", "serve", "try"),
+    *(
+        "init",
+        "view",
+        "audit verify",
+        "audit export",
+        "audit lesson",
+        "errors",
+        "completion",
+        "demo",
+        "docs",
+        "serve",
+        "try",
+    ),
     *("backup", "restore", "db upgrade", "doctor", "config show"),  # whoever may read the site's files needs none
 }
 
