@@ -15,18 +15,17 @@ A log re-signed with its own key after a change is sound in itself. Only a check
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from exchange import messages
 from exchange.audit.verify_forms import Key, frames, number_of, path_of, peaks, tree
 from exchange.audit.verify_rights import MustRestartError
 from exchange.audit.verify_rules import Rules
 from exchange.audit.verify_sources import Served, Source, TooLargeError, source_of
 from exchange.audit.verify_state import State, read_state
 from exchange.audit.verify_tiles import Workers, checked, split
+from exchange.audit.verify_verdict import Finding, Verdict
 
 MAX_FINDINGS: Final = 200
 _HOPELESS: Final = 1_000  # findings after which reading on tells an auditor nothing new
@@ -34,61 +33,6 @@ _SMALL: Final = 64  # full tiles for each process, below which starting one take
 _SAVED: Final = 4_096  # full tiles after which a long run keeps how far it came
 _TILE: Final = re.compile(r"tile/(entries|[0-9]|[1-5][0-9]|6[0-3])/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
 _BUNDLE: Final = re.compile(r"staging/([0-9]{1,19})-[0-9a-f]{64}")
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is wrong: what (a stable code), at which entry or in which file, and the facts."""
-
-    code: str
-    index: int | None = None
-    file: str | None = None
-    detail: str = ""
-
-    def sentence(self, language: messages.Language) -> str:
-        """For a person."""
-        place = self.file if self.index is None else str(self.index)
-        return messages.text(f"finding_{self.code}", language, place=place or "", detail=self.detail)
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the verifier found. `root` is hex; `size` and `root` are those of the signed checkpoint; `entries` counts
-    by kind. At most 200 findings are kept, the first ones; `ok` is whether there was none. `unchecked` says by a
-    stable code what could not be judged, and how often; `resumed_at` is where the run began.
-    """
-
-    ok: bool
-    origin: str
-    size: int
-    root: str
-    entries: Mapping[str, int]
-    findings: tuple[Finding, ...]
-    unchecked: Mapping[str, int]
-    resumed_at: int = 0
-
-    def told_unchecked(self, language: messages.Language) -> Iterator[str]:
-        """For a person: what was not proved, a sentence each."""
-        for what, count in self.unchecked.items():
-            yield messages.text(f"unchecked_{what}", language, count=count)
-
-    def to_document(self) -> dict[str, Any]:
-        """For machines."""
-        findings = [
-            {"code": one.code, "index": one.index, "file": one.file, "detail": one.detail} for one in self.findings
-        ]
-        return {
-            "format": "exchange.verdict/1",
-            "ok": self.ok,
-            "origin": self.origin,
-            "size": self.size,
-            "root": self.root,
-            "entries": dict(self.entries),
-            "findings": findings,
-            "unchecked": dict(self.unchecked),
-            "resumed_at": self.resumed_at,
-        }
-
 
 Progress = Callable[[int, int], None]
 

@@ -24,7 +24,8 @@ h2 { font-size: 12pt; margin: 1.1rem 0 .3rem; border-bottom: 1px solid #888; bre
 p [lang] { display: block }
 ul { margin: .2rem 0; padding-left: 1.3rem } li { margin: .25rem 0 } li [lang] { display: block }
 table { border-collapse: collapse; width: 100%; font-size: 8.5pt } tr { break-inside: avoid }
-th, td { border: 1px solid #999; padding: .25rem .4rem; text-align: left; vertical-align: top; overflow-wrap: break-word }
+th, td { border: 1px solid #999; padding: .25rem .4rem; text-align: left; vertical-align: top;
+  overflow-wrap: break-word }
 th { background: #f3f4f6; font-weight: 600 } th [lang] { display: block }
 dl { display: grid; grid-template-columns: minmax(13rem, max-content) 1fr; gap: .25rem .8rem; margin: .3rem 0 }
 dt [lang] { display: block } dd { margin: 0; overflow-wrap: anywhere }

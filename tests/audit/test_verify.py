@@ -13,7 +13,8 @@ from exchange.audit import tiles, verify_rules
 from exchange.audit.entries import encode, make
 from exchange.audit.note import Checkpoint, sign_checkpoint
 from exchange.audit.schemas import kind_of
-from exchange.audit.verify import Verdict, verify
+from exchange.audit.verify import verify
+from exchange.audit.verify_verdict import Verdict
 from exchange.errors import Invalid
 from tests.audit.building import (
     FIRST_KINDS,
