@@ -20,15 +20,19 @@ _LEAST: Final = ("question.json", "checkpoint")
 
 
 def bundle(terminal: Terminal, parsed: argparse.Namespace) -> None:
-    """Who saw somebody, with every proof, in one file."""
+    """Who saw somebody, with every proof, in one file; with the digits that whoever is handed it will ask for."""
+    from exchange.evidence.check import check
+
     ids = terminal.ids(parsed.ids_file)
     kept = [read_bytes(file) for file in parsed.checkpoint]
     with desk_of(terminal, parsed) as desk:
         made = desk.evidence_bundle(parsed.subject_type, ids, kept)
     write_bytes(parsed.out, made)
-    terminal.show(
-        {"file": str(parsed.out), "bytes": len(made)}, [text("bundle_made", terminal.language, file=parsed.out)]
-    )
+    result = check(str(parsed.out))
+    digits = {name: getattr(result, name) for name in ("key_fingerprint", "checkpoint_fingerprint")}
+    shown = [text("bundle_made", terminal.language, file=parsed.out)]
+    shown += [f"{text(f'sheet_{name}', terminal.language)}: {value}" for name, value in digits.items()]
+    terminal.show({"file": str(parsed.out), "bytes": len(made), **digits}, shown)
 
 
 def is_bundle(place: str) -> bool:

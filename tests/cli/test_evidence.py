@@ -39,6 +39,10 @@ def test_an_answer_is_carried_away_and_judged_elsewhere(site: Site) -> None:
     site.run("lookup", DATASET, *simulator.ASKED, who=CHECKER, stdin=NEIGHBOUR)
     site.run("lookup", DATASET, *simulator.ASKED, who=CHECKER, stdin=MEMBERS[0])
     bundle = _bundle(site, "--checkpoint", str(kept))
+    made = site.run("audit", "bundle", str(site.folder / "again.zip"), who=AUDITOR, stdin=MEMBERS[0])
+    again = _verify(site.folder / "again.zip", "--json").json
+    assert again["key_fingerprint"] in made.stdout
+    assert again["checkpoint_fingerprint"] in made.stdout
     for one in simulator.PERSONS:
         assert one.encode() not in bundle.read_bytes()
     page = site.folder / "report.html"
