@@ -1,7 +1,8 @@
 """`make dist`: the exchange as files that install it on a machine without a network.
 
 `dist/` then holds the wheel, `wheels/` with what it requires for this platform and Python (each file one whose hash the
-lock names), `requirements.txt` with these hashes, `install.sh`, and `SHA256SUMS` over all of it. No file names an
+lock names), `requirements.txt` with these hashes, `install.sh`, `exchange-verify.pyz` for auditors and `lesson/` with
+bundles to learn by, and `SHA256SUMS` over all of it. No file names an
 index: whichever pip is set up with serves the wheels once, and the hashes decide.
 """
 
@@ -19,6 +20,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from exchange.cli import lesson
+from exchange.wiring.checker import NAME, checker
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 LOCK: Final = ROOT / "requirements.txt"
@@ -118,6 +122,8 @@ def build(out: Path, cache: Path = CACHE) -> Path:
         script = script.replace(f"@{word}@", value)
     (out / "install.sh").write_text(script, "utf-8")
     (out / "install.sh").chmod(0o755)
+    (out / NAME).write_bytes(checker())
+    lesson.write(out / "lesson")
     files = sorted(file for file in out.rglob("*") if file.is_file())
     sums = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.relative_to(out).as_posix()}\n" for file in files]
     (out / "SHA256SUMS").write_text("".join(sums), "utf-8")

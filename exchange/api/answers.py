@@ -115,6 +115,12 @@ class Subjects(Given):
     subject_type: str = "person"
 
 
+class BundleAsked(Subjects):
+    """Whom an auditor asks about, and the checkpoints that he kept: the bundle shows that the log continues them."""
+
+    kept: list[str] = Field(default_factory=list, max_length=100)
+
+
 class Problem(BaseModel):
     """What went wrong (RFC 9457): `type` is a page of this server; `code`, `family`, `where` and `facts` are for
     programs, `detail` (what) and `do` for people, in the language asked for. `request` finds its log line.

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Body, Path, Query
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 
-from exchange.api.answers import Figure, Me, Row, Segments, Subjects
+from exchange.api.answers import BundleAsked, Figure, Me, Row, Segments, Subjects
 from exchange.api.caller import Signed, SignedRoute
 from exchange.api.examples import EXAMPLES
 from exchange.wiring.searching import MOST_FOUND, WHATS, Sought, What
@@ -26,6 +26,7 @@ _ABOUT: Final[Mapping[What, str]] = {
     "queries": "What auditors asked.",
     "keys": "Keys added and ended.",
 }
+_ZIP: Final = {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
 _TEXT: Final = {"content": {"text/plain": {"schema": {"type": "string"}}}}
 
 
@@ -64,6 +65,13 @@ for _what in WHATS:
 def seal(desk: Signed) -> Segments:
     """Seals the index over both logs: answers about subjects up to here can then be proved to leave nothing out."""
     return Segments(segments=desk.seal_index())
+
+
+@router.post("/audit/bundle", operation_id="audit_bundle", response_class=Response, responses={200: _ZIP})
+def audit_bundle(desk: Signed, body: Annotated[BundleAsked, Body(examples=[EXAMPLES["audit_bundle"]])]) -> Response:
+    """Who saw these subjects, with all that proves it, as one file: `exchange-verify.pyz` checks it anywhere."""
+    made = desk.evidence_bundle(body.subject_type, body.ids, [note.encode() for note in body.kept])
+    return Response(made, media_type="application/zip")
 
 
 @router.get("/audit/entries/{index}", operation_id="audit_entry")

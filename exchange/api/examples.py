@@ -110,6 +110,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "acknowledge": {"acks": [{"index": 0, "outcome": "received"}]},
     "explain": {"purpose": "dibao.initial_check", "case": "case-1", "fields": None, "action": "read"},
     "who_saw": {"ids": ["11010519491231002X"], "subject_type": "person"},
+    "audit_bundle": {"ids": ["11010519491231002X"], "subject_type": "person", "kept": []},
 }
 
 _RECORD: Final = {

@@ -1,115 +1,162 @@
-"""The offline verifier: a log's folder, its verifier key and the checkpoints that an auditor kept; nothing else.
+"""The offline verifier: a log, its verifier key and the checkpoints that an auditor kept; nothing else.
 
-It shares no code with what it judges: beside its own two parts (`verify_forms`, `verify_rules`) it imports no module
-of `exchange.audit` and none of `exchange.signing`. It reads the log once, from its first entry; memory does not grow
-with the log. It may run while the log is written: it judges the log under the checkpoint that it found first. The
-folder `staging` is the sequencer's and no part of the log.
+The log is a folder, or an address that serves it (C2SP tlog-tiles). The verifier shares no code with what it judges:
+beside its own parts (`verify_*`) it imports no module of `exchange.audit` and none of `exchange.signing`. It reads the
+log once, from its first entry or from where a former run ended; memory does not grow with the releases. It may run
+while the log is written: it judges the log under the checkpoint that it found first. The folder `staging` is the
+sequencer's and no part of the log.
+
+    structure   every leaf to the root, every tile, the signature, each kept checkpoint, every file of the folder
+    rules       what entries must not say, whoever signed them: `verify_rights`, `verify_ranges`
+    unchecked   what nobody can judge from the log alone is counted and said in the verdict
 
 A log re-signed with its own key after a change is sound in itself. Only a checkpoint kept elsewhere shows it.
 """
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from exchange import messages
-from exchange.audit.verify_forms import Key, frames, number_of, path_of, peaks, tree, walk
+from exchange.audit.verify_forms import Key, frames, number_of, path_of, peaks, tree
+from exchange.audit.verify_rights import MustRestartError
 from exchange.audit.verify_rules import Rules
+from exchange.audit.verify_sources import Served, Source, TooLargeError, source_of
+from exchange.audit.verify_state import State, read_state
+from exchange.audit.verify_tiles import Workers, checked, split
+from exchange.audit.verify_verdict import Finding, Verdict
 
 MAX_FINDINGS: Final = 200
 _HOPELESS: Final = 1_000  # findings after which reading on tells an auditor nothing new
-_MAX_FILE: Final = 256 * (2 + 65_535)
+_SMALL: Final = 64  # full tiles for each process, below which starting one takes longer than it saves
+_SAVED: Final = 4_096  # full tiles after which a long run keeps how far it came
 _TILE: Final = re.compile(r"tile/(entries|[0-9]|[1-5][0-9]|6[0-3])/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
 _BUNDLE: Final = re.compile(r"staging/([0-9]{1,19})-[0-9a-f]{64}")
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is wrong: what (a stable code), at which entry or in which file, and the facts."""
-
-    code: str
-    index: int | None = None
-    file: str | None = None
-    detail: str = ""
-
-    def sentence(self, language: messages.Language) -> str:
-        """For a person."""
-        place = self.file if self.index is None else str(self.index)
-        return messages.text(f"finding_{self.code}", language, place=place or "", detail=self.detail)
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the verifier found. `root` is hex; `size` and `root` are those of the signed checkpoint; `entries` counts
-    by kind. At most 200 findings are kept, the first ones; `ok` is whether there was none.
-    """
-
-    ok: bool
-    origin: str
-    size: int
-    root: str
-    entries: Mapping[str, int]
-    findings: tuple[Finding, ...]
-
-    def to_document(self) -> dict[str, Any]:
-        """For machines."""
-        findings = [
-            {"code": one.code, "index": one.index, "file": one.file, "detail": one.detail} for one in self.findings
-        ]
-        return {
-            "format": "exchange.verdict/1",
-            "ok": self.ok,
-            "origin": self.origin,
-            "size": self.size,
-            "root": self.root,
-            "entries": dict(self.entries),
-            "findings": findings,
-        }
-
 
 Progress = Callable[[int, int], None]
 
 
-def verify(folder: Path, vkey: str, kept: Sequence[bytes] = (), progress: Progress | None = None) -> Verdict:
+def verify(
+    place: Path | str,
+    vkey: str,
+    kept: Sequence[bytes] = (),
+    progress: Progress | None = None,
+    *,
+    jobs: int = 1,
+    state: Path | None = None,
+    rules: bool = True,
+) -> Verdict:
     """Checks the whole log; `progress` is told (entries done, entries in all) now and then.
 
+    `jobs` processes hash a large folder beside this one, which takes the entries in order. `state` is a file of the
+    auditor's: a run goes on where the last sound one ended, and keeps in it how far it came; a log that does not
+    continue what the file holds is read from its first entry. Without `rules` the structure alone is checked.
+
     Raises:
-        Invalid: `audit_key_malformed`. Whatever is wrong with the log is a finding, never an error.
+        Invalid: `audit_key_malformed`; `audit_state_damaged`, `audit_state_foreign`. Whatever is wrong with the log is
+            a finding, never an error.
     """
-    return _Verification(folder, Key.parse(vkey)).run(kept, progress)
+    key = Key.parse(vkey)
+    file = state if rules else None
+    began = read_state(file, key.text) if file is not None else None
+    source = source_of(place)
+    try:
+        if began is not None:
+            try:
+                return _Verification(source, key, jobs, began, file, rules=rules).run(kept, progress)
+            except MustRestartError:
+                pass  # the log is read from its first entry, and what was verified before is a kept checkpoint like any
+        whole = _Verification(source, key, jobs, None, file, rules=rules)
+        return whole.run(kept, progress, [(began.size, began.root)] if began is not None else ())
+    finally:
+        if isinstance(source, Served):
+            source.close()
 
 
 class _Verification:
-    """One run over one folder."""
+    """One run over one log."""
 
-    def __init__(self, folder: Path, key: Key) -> None:
-        self._folder, self._key = folder, key
+    def __init__(
+        self, source: Source, key: Key, jobs: int, began: State | None, file: Path | None, *, rules: bool
+    ) -> None:
+        self._source, self._key, self._jobs, self._file = source, key, jobs, file
+        self._began = began
         self._findings: list[Finding] = []
         self._found = 0
-        self._rules = Rules(lambda code, index, detail: self._find(code, index=index, detail=detail))
+        self._judged = rules
+        self._rules = Rules(
+            lambda code, index, detail: self._find(code, index=index, detail=detail), began.rules if began else None
+        )
         self._size, self._root = 0, b""
-        self._rows: list[list[bytes]] = [[]]  # per level: the hashes of its last tile so far
+        self._start = began.size if began else 0
+        # Per level: the hashes of its last tile so far.
+        self._rows: list[list[bytes]] = [list(row) for row in began.rows] if began else [[]]
         self._kept: dict[int, list[bytes]] = {}
+        self._held: list[tuple[int, bytes]] = list(began.checkpoints) if began else []
+        self._kept_notes = False
 
-    def run(self, kept: Sequence[bytes], progress: Progress | None) -> Verdict:
+    def run(self, kept: Sequence[bytes], progress: Progress | None, known: Sequence[tuple[int, bytes]] = ()) -> Verdict:
         """All checks, in the order in which a failed one makes later ones useless."""
         if self._checkpoint():
-            self._keep(kept)
+            self._keep(kept, known)
             self._check_kept(0, [])
-            for n in range((self._size + 255) // 256):
-                self._tile(n)
-                if self._found > _HOPELESS:
-                    break
-                if progress is not None:
-                    progress(min((n + 1) * 256, self._size), self._size)
+            self._tiles(progress)
             self._upper()
             self._rules.close()
             self._strays()
+            self._save(self._size, self._root)
         findings = tuple(self._findings)
-        return Verdict(not self._found, self._key.name, self._size, self._root.hex(), self._rules.counts, findings)
+        counts = self._rules.counts
+        resumed = self._start if self._size else 0
+        unchecked = self._unchecked()
+        return Verdict(
+            not self._found, self._key.name, self._size, self._root.hex(), counts, findings, unchecked, resumed
+        )
+
+    def _unchecked(self) -> dict[str, int]:
+        found = dict(self._rules.unchecked) if self._judged else {"rules": self._size}
+        found |= {"resumed": self._start} if self._start and self._size else {}
+        found |= {} if self._source.folder is not None else {"files": 0}
+        found |= {} if self._kept_notes else {"history": 0}
+        return {**found, "outside": 0}
+
+    def _tiles(self, progress: Progress | None) -> None:
+        """All tiles of level 0 in order; full ones are hashed in other processes where they are many."""
+        first, count = self._start // 256, (self._size + 255) // 256
+        full, at_once = self._size // 256, self._start % 256 == 0
+        files = ((path_of("entries", n, 256), path_of("0", n, 256)) for n in range(first, full))
+        many = self._jobs > 1 and self._source.folder is not None and full - first >= _SMALL * self._jobs and at_once
+        workers = Workers(self._source.folder, files, self._jobs) if many and self._source.folder else None
+        try:
+            for n in range(first, count):
+                self._expect(n)
+                root, digest = (workers.next() if workers is not None and n < full else None) or (None, None)
+                self._tile(n, root, digest)
+                if self._found > _HOPELESS:
+                    break
+                if n % _SAVED == _SAVED - 1 and n < full:
+                    self._save((n + 1) * 256, tree(self._peaks_above()))
+                if progress is not None:
+                    progress(min((n + 1) * 256, self._size), self._size)
+        finally:
+            if workers is not None:
+                workers.close()
+
+    def _expect(self, n: int) -> None:
+        if self._source.folder is None:
+            last = min(n + 4, (self._size + 255) // 256)
+            widths = [(one, min(256, self._size - one * 256)) for one in range(n, last)]
+            self._source.expect(path_of(kind, one, width) for one, width in widths for kind in ("entries", "0"))
+
+    def _save(self, size: int, root: bytes) -> None:
+        if self._file is None or self._found or size <= self._start:
+            return
+        held = dict.fromkeys(
+            [*self._held, *((at, one) for at, roots in self._kept.items() for one in roots if at <= size)]
+        )
+        State(self._key.text, size, root, self._rows, list(held), self._rules.dump()).write(self._file)
+        # A crash here: the next run goes on from this state, or from the former one.
 
     def _find(self, code: str, *, index: int | None = None, file: str | None = None, detail: str = "") -> None:
         self._found += 1
@@ -117,8 +164,8 @@ class _Verification:
             self._findings.append(Finding(code, index, file, detail))
 
     def _checkpoint(self) -> bool:
-        if not self._folder.is_dir():
-            self._find("folder_missing", file=str(self._folder))
+        if self._source.folder is not None and not self._source.folder.is_dir():
+            self._find("folder_missing", file=str(self._source.folder))
             return False
         note = self._read("checkpoint", missing="checkpoint_missing")
         if note is None:
@@ -128,21 +175,69 @@ class _Verification:
         except ValueError as error:
             self._find("checkpoint_invalid", file="checkpoint", detail=_plain(error))
             return False
+        if self._start > self._size:
+            raise MustRestartError
         return True
 
-    def _keep(self, kept: Sequence[bytes]) -> None:
+    def _keep(self, kept: Sequence[bytes], known: Sequence[tuple[int, bytes]]) -> None:
+        self._kept_notes = bool(kept or known or self._held)
+        for size, root in known:
+            self._keep_one(size, root)
         for number, note in enumerate(kept, 1):
             try:
                 size, root = self._key.open(note)
             except ValueError as error:
                 self._find("kept_invalid", file=f"kept checkpoint {number}", detail=_plain(error))
                 continue
-            if size > self._size:
-                self._find("log_cut_off", index=self._size, detail=f"the kept checkpoint has {size} entries")
-            else:
-                self._kept.setdefault(size, []).append(root)
+            self._keep_one(size, root)
 
-    def _tile(self, n: int) -> None:
+    def _keep_one(self, size: int, root: bytes) -> None:
+        if size > self._size:
+            self._find("log_cut_off", index=self._size, detail=f"the kept checkpoint has {size} entries")
+        elif size >= self._start:
+            self._kept.setdefault(size, []).append(root)
+        elif (size, root) not in self._held and size:
+            raise MustRestartError  # it lies before where this run began
+
+    def _tile(self, n: int, hashed: bytes | None, digest: bytes | None) -> None:
+        """One tile of level 0. `hashed` is its root when another process found it sound, of a bundle of this digest."""
+        full = (n + 1) * 256 <= self._size
+        if not full or self._start > n * 256 or any(n * 256 < size < (n + 1) * 256 for size in self._kept):
+            self._examine(n)
+            return
+        if hashed is not None and not self._judged:
+            self._pushed(n, hashed)
+            return
+        bundle = self._quick(path_of("entries", n, 256))
+        if hashed is None:
+            leaves = split(bundle) if bundle is not None else None
+            root = checked(leaves, self._quick(path_of("0", n, 256)) or b"")
+        else:
+            sound = bundle is not None and hashlib.sha256(bundle).digest() == digest
+            leaves, root = (split(bundle), hashed) if sound and bundle is not None else (None, None)
+        if root is None or leaves is None:
+            self._examine(n)
+            return
+        if self._judged:
+            for index, leaf in enumerate(leaves, n * 256):
+                self._rules.take(index, leaf)
+        self._pushed(n, root)
+
+    def _pushed(self, n: int, root: bytes) -> None:
+        """A full tile with this root: the levels above, and a kept checkpoint that ends with it."""
+        self._rows[0] = []
+        above = self._rows[1] if len(self._rows) > 1 else []
+        self._push(1, n // 256, [*above, root])
+        self._compare((n + 1) * 256, self._peaks_above())
+
+    def _quick(self, file: str) -> bytes | None:
+        """The file; None where there is anything odd about it, and `_examine` finds out what."""
+        try:
+            return self._source.read(file)
+        except OSError:
+            return None
+
+    def _examine(self, n: int) -> None:
         """One bundle with its tile of level 0: which of the two is changed, if they differ, the tree above says."""
         start, width = n * 256, min(256, self._size - n * 256)
         file = path_of("entries", n, width)
@@ -151,15 +246,19 @@ class _Verification:
         ours = [hashlib.sha256(b"\x00" + leaf).digest() for leaf in leaves]
         theirs = self._hashes(0, n, width)
         whole = len(ours) == width
-        exact = sum(map(len, leaves)) + 2 * width == len(bundle or b"") or not (self._folder / file).exists()
+        exact = sum(map(len, leaves)) + 2 * width == len(bundle or b"") or not self._source.has(file)
         if bundle is not None and not (whole and exact):
             self._find("entries_damaged", file=file, detail=f"cut off or overlong after entry {start + len(ours) - 1}")
         chosen = self._chosen(n, ours, theirs) if whole else theirs or [b""] * width
         if theirs is not None and theirs != chosen:
             self._find("tile_changed", file=path_of("0", n, width))
+        done = max(self._start - start, 0)
+        if done and chosen[:done] != self._rows[0]:
+            raise MustRestartError
         for offset, leaf in enumerate(leaves):
-            if offset < width and ours[offset] == chosen[offset]:
-                self._rules.take(start + offset, leaf)
+            if ours[offset] == chosen[offset]:
+                if offset >= done and self._judged:
+                    self._rules.take(start + offset, leaf)
             else:
                 self._find("entry_changed", index=start + offset, file=file)
                 self._rules.lost()
@@ -185,9 +284,12 @@ class _Verification:
         """Every kept checkpoint whose size ends within this tile."""
         sizes = [0] if not hashes else [size for size in self._kept if start < size <= start + len(hashes)]
         for size in sizes:
-            row = [*self._peaks_above(), *peaks(hashes[: size - start])] if size else []
-            if any(root != tree(row) for root in self._kept.get(size, ())):
-                self._find("history_rewritten", index=size, detail=f"not the {size} entries of the kept checkpoint")
+            self._compare(size, [*self._peaks_above(), *peaks(hashes[: size - start])] if size else [])
+
+    def _compare(self, size: int, row: Sequence[bytes]) -> None:
+        """The kept checkpoints of this size with the tree that the entries give."""
+        if size in self._kept and any(root != tree(row) for root in self._kept[size]):
+            self._find("history_rewritten", index=size, detail=f"not the {size} entries of the kept checkpoint")
 
     def _peaks_above(self) -> list[bytes]:
         return [peak for row in reversed(self._rows[1:]) for peak in peaks(row)]
@@ -212,6 +314,8 @@ class _Verification:
             if level and row and self._hashes(level, n, len(row)) not in (None, row):
                 self._find("tile_changed", file=path_of(str(level), n, len(row)))
         if tree([*self._peaks_above(), *peaks(self._rows[0])]) != self._root:
+            if self._began is not None:
+                raise MustRestartError  # the log does not continue what was verified before, or it is damaged
             self._find("root_differs", file="checkpoint", detail="the entries do not give the signed root")
 
     def _hashes(self, level: int, n: int, width: int) -> list[bytes] | None:
@@ -219,7 +323,7 @@ class _Verification:
         data = self._read(file, full=path_of(str(level), n, 256))
         if data is None:
             return None
-        exact = len(data) == width * 32 or (width < 256 and not (self._folder / file).exists())
+        exact = len(data) == width * 32 or (width < 256 and not self._source.has(file))
         if not exact or len(data) < width * 32:
             self._find("tile_changed", file=file, detail="of another length")
             return None
@@ -228,14 +332,13 @@ class _Verification:
     def _read(self, file: str, *, full: str = "", missing: str = "file_missing", quiet: bool = False) -> bytes | None:
         """The file, or the full tile that took its place while we read; a finding and None when there is neither."""
         for name in filter(None, (file, full)):
-            path = self._folder / name
             try:
-                if path.stat().st_size > _MAX_FILE or not path.is_file():
-                    self._find("file_too_large", file=name, detail="no file of a log is as large, or not a file")
-                    return None
-                return path.read_bytes()
-            except (FileNotFoundError, NotADirectoryError):
+                return self._source.read(name)
+            except FileNotFoundError:
                 continue
+            except TooLargeError:
+                self._find("file_too_large", file=name, detail="no file of a log is as large, or not a file")
+                return None
             except OSError as error:
                 self._find("file_unreadable", file=name, detail=error.strerror or "")
                 return None
@@ -247,7 +350,7 @@ class _Verification:
         """Every file of the folder that the log does not need is named, or is an older partial tile and fits."""
         beyond: list[tuple[str, bool]] = []
         growing = False
-        for file in walk(self._folder):
+        for file in self._source.files():
             staged = _BUNDLE.fullmatch(file)
             if staged is not None:
                 growing = growing or int(staged[1]) > self._size
@@ -291,7 +394,7 @@ class _Verification:
 
     def _has_grown(self) -> bool:
         try:
-            return self._key.open((self._folder / "checkpoint").read_bytes())[0] > self._size
+            return self._key.open(self._source.read("checkpoint"))[0] > self._size
         except (ValueError, OSError):
             return False
 

@@ -6,11 +6,9 @@ Part of `verify`, and like it written without the code that it judges.
 import base64
 import binascii
 import hashlib
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -25,6 +23,7 @@ class Key:
     name: str
     id: bytes
     public: Ed25519PublicKey
+    text: str
 
     @classmethod
     def parse(cls, vkey: str) -> "Key":
@@ -39,7 +38,7 @@ class Key:
         key_id = hashlib.sha256(match[1].encode() + b"\n" + raw).digest()[:4]
         if key_id.hex() != match[2]:
             raise Invalid("audit_key_malformed", detail="the hash does not belong to this name and key")
-        return cls(match[1], key_id, Ed25519PublicKey.from_public_bytes(raw[1:]))
+        return cls(match[1], key_id, Ed25519PublicKey.from_public_bytes(raw[1:]), vkey.strip())
 
     def open(self, note: bytes) -> tuple[int, bytes]:
         """Size and root of a checkpoint signed by this key; ValueError says what is wrong with it."""
@@ -118,13 +117,3 @@ def tree(peaks: Sequence[bytes]) -> bytes:
     for peak in reversed(peaks[:-1]):
         node = hashlib.sha256(b"\x01" + peak + node).digest()
     return node
-
-
-def walk(folder: Path) -> Iterator[str]:
-    """Every file below the folder; a link to a folder counts as a file."""
-    for where, folders, files in os.walk(folder):
-        folders.sort()
-        place = Path(where).relative_to(folder).as_posix()
-        linked = [name for name in folders if (Path(where) / name).is_symlink()]
-        for name in sorted([*files, *linked]):
-            yield name if place == "." else f"{place}/{name}"

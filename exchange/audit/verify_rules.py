@@ -8,11 +8,13 @@ import hashlib
 import io
 import json
 import tempfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any, Final
 
 import fastavro
+
+from exchange.audit.verify_ranges import Ranges, Runs
+from exchange.audit.verify_rights import Rights
 
 KINDS: Final = frozenset(
     (
@@ -31,7 +33,6 @@ SCHEMA_OF_SCHEMAS: Final = (
     'begin each leaf that uses it.","name":"text","type":"string"}],"name":"schema","namespace":"exchange.audit",'
     '"type":"record"}'
 )
-_MAX_RANGE: Final = 1 << 22  # positions in a release: 10,000 records, wherever a log leaves gaps
 _IDS_IN_MEMORY: Final = 100_000
 _UNREADABLE: Final = (
     EOFError, ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, MemoryError, RecursionError,
@@ -42,23 +43,63 @@ Report = Callable[[str, int, str], None]
 
 class Rules:
     """Takes the entries in order and reports what breaks a rule, as (code, index, detail). Memory does not grow with
-    the log, but with its epochs, schemas and gateway runs.
+    the log's releases, but with its epochs, agreements, people, schemas and gateway runs.
+
+    `state`, what `dump` gave for the entries before, makes it go on from there; `MustRestartError` then says that an
+    entry can be judged only by who has seen them all.
     """
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, state: Mapping[str, Any] | None = None) -> None:
         self.counts: dict[str, int] = {}
         self._report = report
         self._schemas: dict[bytes, Any] = {_prefix(SCHEMA_OF_SCHEMAS): _parsed(SCHEMA_OF_SCHEMAS)}
+        self._texts: list[str] = []  # of the schemas that are announced
         self._announced: set[bytes] = set()
         self._unknown: set[bytes] = set()
-        self._epochs: dict[str, int] = {}
         self._ids = _Ids()
-        self._counters: dict[tuple[bytes, str], tuple[int, dict[int, int]]] = {}
-        self._blind = False
+        self._rights = Rights(report, resumed=state is not None)
+        self._ranges, self._runs = Ranges(report), Runs(report)
+        self._rules: Final = {
+            "schema": self._schema,
+            "control": self._rights.control,
+            "policy_revision": self._rights.policy_revision,
+            "decision": lambda _index, body: self._rights.decision(body),
+            "release": self._release,
+            "refusal": self._refusal,
+            "record_commit": self._ranges.commit,
+            "gateway_run": self._runs.opened,
+        }
+        if state is not None:
+            self._load(state)
+
+    def dump(self) -> dict[str, Any]:
+        """All that later entries are judged by, as JSON; the ids of entries are not in it."""
+        return {
+            "counts": self.counts,
+            "schemas": self._texts,
+            "rights": self._rights.dump(),
+            "ranges": self._ranges.dump(),
+            "runs": self._runs.dump(),
+        }
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        self.counts = dict(state["counts"])
+        for text in state["schemas"]:
+            self._announce(text, _parsed(text))
+        self._rights.load(state["rights"])
+        self._ranges.load(state["ranges"])
+        self._runs.load(state["runs"])
+
+    @property
+    def unchecked(self) -> dict[str, int]:
+        """What could not be judged, by a stable code, with how often."""
+        releases, acks = self.counts.get("release", 0), self.counts.get("ack", 0)
+        found = {**self._rights.unchecked, "deliveries": max(releases - acks, 0)}
+        return {what: count for what, count in found.items() if count}
 
     def lost(self) -> None:
-        """Entries could not be read: from here on a gap in the counters proves nothing."""
-        self._blind = True
+        """Entries could not be read: from here on a gap proves nothing."""
+        self._rights.blind = self._ranges.blind = self._runs.blind = True
 
     def take(self, index: int, leaf: bytes) -> None:
         """The entry at this index."""
@@ -74,9 +115,12 @@ class Rules:
         kind = str(parsed["name"]).rpartition(".")[2]
         self.counts[kind] = self.counts.get(kind, 0) + 1
         self._ids.take(index, body["id"])
-        rule = {"schema": self._schema, "release": self._release, "refusal": self._refusal}.get(kind, self._other)
+        rule = self._rules.get(kind)
         try:
-            rule(index, body)
+            if rule is not None:
+                rule(index, body)
+            else:
+                self._rights.raised(body)
         except _UNREADABLE:
             self._report("entry_undecodable", index, "a field that this kind has always had is of another type")
 
@@ -84,12 +128,8 @@ class Rules:
         """What can be said only at the end."""
         for index in self._ids.repeated():
             self._report("id_repeated", index, "its id stands earlier in the log")
-        if self._blind:
-            return
-        for (run, what), (following, ahead) in self._counters.items():
-            if ahead:
-                place = ahead[min(ahead)]
-                self._report("counter_gap", place, f"run {run.hex()}, {what}: number {following} is missing")
+        self._runs.close()
+        self._rights.close()
 
     def _refuse_schema(self, index: int, prefix: bytes) -> None:
         self.lost()
@@ -105,41 +145,23 @@ class Rules:
         elif parsed is None or parsed["name"] != f"exchange.audit.{kind}":
             self._report("schema_malformed", index, "not a schema of the kind it names")
         else:
-            self._schemas[_prefix(text)] = parsed
-            self._announced.add(_prefix(text))
+            self._announce(text, parsed)
 
-    def _other(self, _index: int, body: Mapping[str, Any]) -> None:
-        for name, value in (body.get("raises") or {}).items():
-            self._epochs[name] = max(value, self._epochs.get(name, value))
+    def _announce(self, text: str, parsed: Any) -> None:  # noqa: ANN401 - fastavro's parsed schema
+        self._schemas[_prefix(text)] = parsed
+        self._announced.add(_prefix(text))
+        self._texts.append(text)
 
     def _release(self, index: int, body: Mapping[str, Any]) -> None:
-        for name, value in body["epochs"].items():
-            if self._epochs.get(name) != value:
-                known = self._epochs.get(name, "-")
-                self._report("release_behind", index, f"it rests on {name} = {value}, the log has {known}")
-        if body["time_ns"] >= body["expires_ns"]:
-            self._report("release_expired", index, "its plan had expired")
-        if body["excluded"] is not None and not _fits(body["excluded"], body["lo"], body["hi"]):
-            self._report("excluded_malformed", index, "its bitmap does not fit its range")
-        self._count(index, body["run"], body["agreement"] or body["dataset"], body["counter"])
+        self._rights.release(index, body)
+        self._ranges.release(index, body)
+        self._runs.count(index, body["run"], body["agreement"] or body["dataset"], body["counter"])
 
     def _refusal(self, index: int, body: Mapping[str, Any]) -> None:
+        self._rights.refusal(index, body)
         run, counter = body.get("run"), body.get("counter")
         if run is not None and counter is not None:
-            self._count(index, run, body.get("agreement") or body.get("dataset") or "", counter)
-
-    def _count(self, index: int, run: object, what: object, counter: object) -> None:
-        if not (isinstance(run, bytes) and isinstance(what, str) and isinstance(counter, int)):
-            raise TypeError
-        following, ahead = self._counters.get((run, what), (1, {}))
-        if counter < following or counter in ahead:
-            self._report("counter_repeated", index, f"run {run.hex()}, {what}: number {counter} was used before")
-            return
-        ahead[counter] = index
-        while following in ahead:
-            del ahead[following]
-            following += 1
-        self._counters[run, what] = (following, ahead)
+            self._runs.count(index, run, body.get("agreement") or body.get("dataset") or "", counter)
 
 
 class _Ids:
@@ -222,15 +244,3 @@ def _decoded(parsed: Any, data: bytes) -> dict[str, Any] | None:  # noqa: ANN401
     except _UNREADABLE:
         return None
     return body if isinstance(body, dict) and not stream.read(1) else None
-
-
-def _fits(bitmap: bytes, lo: int, hi: int) -> bool:
-    """Whether this is zlib of exactly one bit for each position; never unfolds more than that."""
-    length = (hi - lo + 7) // 8
-    if not 0 < hi - lo <= _MAX_RANGE:
-        return False
-    unfold = zlib.decompressobj()
-    try:
-        return len(unfold.decompress(bitmap, length + 1)) == length and unfold.eof and not unfold.unused_data
-    except zlib.error:
-        return False

@@ -1,16 +1,20 @@
 """`audit …`: who saw a subject, the entries and their proofs, and the offline verification."""
 
 import argparse
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from exchange.cli import searching
+from exchange.cli.evidence import bundle as _bundle
+from exchange.cli.evidence import is_bundle, key_of, verify_bundle
+from exchange.cli.evidence import trust_sheet as _trust_sheet
 from exchange.cli.opening import desk_of, site_of
 from exchange.cli.options import Commands, Group
 from exchange.cli.searching import moment
-from exchange.cli.terminal import Terminal, read_bytes, read_text, write_bytes
+from exchange.cli.terminal import Terminal, read_bytes, write_bytes
 from exchange.errors import Invalid, Tampered
 from exchange.messages import Language, text
 
@@ -31,10 +35,23 @@ def mount(commands: Commands, common: argparse.ArgumentParser, language: Languag
     proof = group.command("proof", _proof)
     proof.add_argument("index", type=int)
     group.command("export", _export).add_argument("folder", type=Path, metavar="FOLDER")
+    bundle = group.command("bundle", _bundle)
+    bundle.add_argument("out", type=Path, metavar="FILE")
+    bundle.add_argument("--subject-type", default="person")
+    bundle.add_argument("--ids-file", metavar="FILE")
+    bundle.add_argument("--checkpoint", action="append", type=Path, default=[], metavar="FILE")
+    group.command("lesson", _lesson).add_argument("folder", type=Path, metavar="FOLDER")
+    sheet = group.command("trust-sheet", _trust_sheet)
+    sheet.add_argument("--key", metavar="VKEY|FILE")
+    sheet.add_argument("--html", type=Path, metavar="FILE")
     verify = group.command("verify", _verify)
-    verify.add_argument("log", type=Path, nargs="?", metavar="FOLDER")
+    verify.add_argument("log", nargs="?", metavar="FOLDER|URL|BUNDLE")
+    verify.add_argument("--report", type=Path, metavar="FILE")
     verify.add_argument("--key", metavar="VKEY|FILE")
     verify.add_argument("--checkpoint", action="append", type=Path, default=[], metavar="FILE")
+    verify.add_argument("--state", type=Path, metavar="FILE")
+    verify.add_argument("--jobs", type=int, default=0, metavar="N")
+    verify.add_argument("--structure", action="store_true")
 
 
 def _who_saw(terminal: Terminal, parsed: argparse.Namespace) -> None:
@@ -103,20 +120,39 @@ def _export(terminal: Terminal, parsed: argparse.Namespace) -> None:
     terminal.show(document, [text("audit_exported", terminal.language, size=checkpoint.size, folder=parsed.folder)])
 
 
+def _lesson(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    """Needs no site: the lesson's log is made up."""
+    from exchange.cli.lesson import write
+
+    try:
+        files = write(parsed.folder)
+    except OSError as error:
+        raise Invalid("file_unwritable", where=str(parsed.folder), detail=error.strerror) from None
+    terminal.show([str(one) for one in files], map(str, files))
+
+
 def _verify(terminal: Terminal, parsed: argparse.Namespace) -> int:
-    """Needs the log's folder and its key, nothing else: no settings, no lock, no network."""
+    """Needs the log and its key, nothing else: no settings, no lock; a network only for a log that is served."""
     from exchange.audit.verify import verify
 
-    folder = parsed.log or site_of(terminal, parsed) / "data" / "audit"
-    key = parsed.key or str(site_of(terminal, parsed) / "keys" / "audit.vkey")
-    # Without --key the site's own is meant, and must be there; a key given may be the text itself.
-    vkey = read_text(Path(key)).strip() if parsed.key is None or Path(key).is_file() else key
+    if parsed.log is not None and is_bundle(parsed.log):
+        return verify_bundle(terminal, parsed)
+    place = parsed.log or site_of(terminal, parsed) / "data" / "audit"
     kept = [read_bytes(file) for file in parsed.checkpoint]
+    jobs = parsed.jobs if parsed.jobs > 0 else os.cpu_count() or 1
     with terminal.progress(None, "entries") as bar:
-        verdict = verify(folder, vkey, kept, lambda done, _: bar.to(done))
+        verdict = verify(
+            place,
+            key_of(terminal, parsed),
+            kept,
+            lambda done, _: bar.to(done),
+            jobs=jobs,
+            state=parsed.state,
+            rules=not parsed.structure,
+        )
     lines = [text("verify_ok" if verdict.ok else "verify_bad", terminal.language, size=verdict.size)]
     lines += [f"{one.code}: {one.sentence(terminal.language)}" for one in verdict.findings]
-    if not parsed.checkpoint:
-        lines.append(text("verify_no_checkpoint", terminal.language))
+    lines += [text("unchecked_heading", terminal.language)]
+    lines += [f"  - {one}" for one in verdict.told_unchecked(terminal.language)]
     terminal.show(verdict.to_document(), lines)
     return 0 if verdict.ok else Tampered.exit_code

@@ -54,7 +54,7 @@ def attacked(stage: Stage, folder: Path, kept: Path) -> list[Attack]:
     copied = {
         ("demo_attack_flip", "entry_changed"): flip_byte(log, copies / "flipped"),
         ("demo_attack_cut", "log_cut_off"): cut_off(log, copies / "cut", origin, key, _CUT),
-        ("demo_attack_rewrite", "history_rewritten"): rewrite(log, copies / "rewritten", origin, key, "ny.caizheng"),
+        ("demo_attack_rewrite", "history_rewritten"): rewrite(log, copies / "rewritten", origin, key),
     }
     vkey = str(stage.root / "keys" / "audit.vkey")
     found: list[Attack] = []

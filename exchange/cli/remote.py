@@ -214,6 +214,13 @@ class RemoteDesk:
         """See `Desk.evidence`."""
         return self._wire.send("GET", ["audit", "entries", str(index), "proof"])[2]
 
+    def evidence_bundle(self, subject_type: str, ids: Sequence[str], kept: Sequence[bytes]) -> bytes:
+        """See `Desk.evidence_bundle`."""
+        texts = [note.decode("utf-8", "replace") for note in kept]
+        body = {"subject_type": subject_type, "ids": list(ids), "kept": texts}
+        content = json.dumps(body, ensure_ascii=False).encode()
+        return self._wire.send("POST", ["audit", "bundle"], content, None, {"Content-Type": "application/json"})[2]
+
 
 def _document(bundle: Bundle) -> Row:
     return {"modules": dict(bundle.modules), "codes": dict(bundle.codes)}

@@ -23,7 +23,7 @@ from exchange.wiring.sources import files_adapter
 if TYPE_CHECKING:
     from adapters.draft import Draft
     from exchange.access import Release
-    from exchange.audit.verify import Verdict
+    from exchange.audit.verify_verdict import Verdict
     from exchange.control.model import Principal
     from exchange.publish import Published
     from exchange.wiring import Exchange

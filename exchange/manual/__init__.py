@@ -14,7 +14,7 @@ from typing import Final
 from exchange.errors import Invalid
 from exchange.messages import Language, text
 
-PAGES: Final = ("index", "first-hour", "department", "steward", "auditor", "operator")
+PAGES: Final = ("index", "first-hour", "department", "steward", "auditor", "evidence", "operator")
 LANGUAGES: Final[tuple[Language, ...]] = ("en", "zh")
 _HERE: Final = Path(__file__).parent
 _TITLE: Final = re.compile(r"# (.+)\n")

@@ -181,6 +181,12 @@ class Desk(Protocol):
         """For an auditor: the proof of an entry in the form of C2SP tlog-proof."""
         ...
 
+    def evidence_bundle(self, subject_type: str, ids: Sequence[str], kept: Sequence[bytes]) -> bytes:
+        """For an auditor: who saw these subjects, with every proof and the way from these kept checkpoints, in one
+        file (`exchange.evidence`).
+        """
+        ...
+
 
 class LocalDesk:
     """The desk of one person on an exchange that this process owns. Any thread may use it."""
@@ -408,6 +414,13 @@ class LocalDesk:
         """See `Desk.evidence`."""
         self._as_auditor("audit proof")
         return self.exchange.audit.evidence(index)
+
+    def evidence_bundle(self, subject_type: str, ids: Sequence[str], kept: Sequence[bytes]) -> bytes:
+        """See `Desk.evidence_bundle`."""
+        from exchange.wiring.evidence import bundle
+
+        self._as_auditor("audit bundle")
+        return bundle(self.exchange, self.who, self.exchange.tags(subject_type, ids), kept)
 
     def _as_auditor(self, action: str) -> None:
         if "auditor" not in self.who.roles:

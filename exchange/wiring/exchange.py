@@ -464,9 +464,13 @@ class Exchange(Engines):
         vkey = self.settings.path(VKEY).read_text("utf-8").strip()
         checkpoint = open_checkpoint(self.audit.checkpoint(), vkey)
         size, root = checkpoint.size, checkpoint.root
-        sightings = [one for one in self.followed().who_saw(tag) if one.index < size]
+        sightings = [one for one in self.sightings(tag) if one.index < size]
         self.note_query(who, "who_saw", tags=[tag], size=size, results=len(sightings))
         return [(one, self._proved(one.index, size, root)) for one in sightings]
+
+    def sightings(self, tag: bytes) -> "list[Sighting]":
+        """What the index has of a subject, up to now; whoever tells it to somebody writes the question down."""
+        return self.followed().who_saw(tag)
 
     def followed(self) -> "SubjectIndex":
         """The index over both logs, brought up to where they are."""
@@ -484,9 +488,9 @@ class Exchange(Engines):
         tags: Sequence[bytes] = (),
         size: int | None = None,
         results: int | None = None,
-    ) -> None:
+    ) -> int:
         """Writes down that somebody asked something about records or accesses; in a checkpoint on return, so that it
-        is there before the answer is.
+        is there before the answer is. Gives the index of the entry.
         """
         entry = make(
             "audit_query",
@@ -500,7 +504,7 @@ class Exchange(Engines):
             size=size,
             results=results,
         )
-        self.audit.append(entry)
+        return self.audit.append(entry).index
 
     def _proved(self, index: int, size: int, root: bytes) -> bool:
         from exchange.audit.tiles import included

@@ -2,7 +2,7 @@
 
 import itertools
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,13 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Engine
 
-from exchange.audit import tables
+from exchange.audit import tables, tiles
 from exchange.audit.embedded import EmbeddedAuditStore
-from exchange.audit.entries import Entry, entry_id, make
+from exchange.audit.entries import Entry, encode, entry_id, make, schema_entry
 from exchange.audit.files import Files
 from exchange.audit.log import AuditLog, create
-from exchange.audit.note import vkey
+from exchange.audit.note import Checkpoint, sign_checkpoint, vkey
+from exchange.audit.schemas import KINDS, kind_of
 from exchange.control.database import open_engine
 from exchange.signing.keys import SigningKey
 
@@ -24,6 +25,7 @@ KEY = SigningKey(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
 VKEY = vkey(ORIGIN, KEY.public)
 RUN = b"r" * 16
 DIGEST = "sha256:" + "0" * 64
+DECISION = b"d" * 16
 START_NS = 1_795_420_800_000_000_000
 
 
@@ -76,10 +78,67 @@ def control(number: int, **raises: int) -> Entry:
     )
 
 
+def grounds(epochs: dict[str, int] | None = None, committed: int = 1_000) -> list[Entry]:
+    """What a release of this module rests on, beside `control(1)`, its agreement's approval: the policy, the run, the
+    committed positions, the decision.
+    """
+    return [
+        make("policy_revision", entry_id("activated"), START_NS, event="activated", revision=DIGEST),
+        gateway_run(),
+        commit(0, committed),
+        decision(epochs=epochs),
+    ]
+
+
+def approved(number: int, agreement: str = "agr-1", **fields: Any) -> Entry:
+    """A control event of an agreement's life, its approval if nothing else is said."""
+    usual: dict[str, Any] = {
+        "type": "agreement.approved/1",
+        "aggregate": f"agreement/{agreement}",
+        "version": number,
+        "data": "{}",
+        "data_digest": DIGEST,
+    }
+    return make("control", entry_id("approved", agreement, number), START_NS + number, **{**usual, **fields})
+
+
+def gateway_run(run: bytes = RUN, **fields: Any) -> Entry:
+    """The opening entry of a run."""
+    return make("gateway_run", entry_id("run", run), START_NS, run=run, gateway="gw-1", **fields)
+
+
+def commit(lo: int, hi: int, **fields: Any) -> Entry:
+    """A publisher's commit of the partition that releases read."""
+    usual: dict[str, Any] = {"topic": "ps.person", "partition": 0, "lo": lo, "hi": hi, "count": max(hi - lo, 0)}
+    chosen = {**usual, "root": bytes(32), "source": "ps/file-1", "department": "ny.ga", **fields}
+    return make("record_commit", entry_id("commit", lo, hi), START_NS, **chosen)
+
+
+def decision(identity: bytes = DECISION, *, epochs: dict[str, int] | None = None, **fields: Any) -> Entry:
+    """The decision that releases rest on."""
+    usual: dict[str, Any] = {
+        "question_digest": DIGEST,
+        "plan_digest": DIGEST,
+        "policy_revision": DIGEST,
+        "effect": "allow",
+        "reasons": ["agreement"],
+        "agreement": "agr-1",
+        "schema": DIGEST,
+        "epochs": epochs,
+        "expires_ns": START_NS * 2,
+        "dataset": "ps.person",
+        "consumer": "ny.minzheng",
+        "purpose": "dibao.review",
+        "action": "read",
+    }
+    return make("decision", identity, START_NS, **{**usual, **fields})
+
+
 def release(counter: int, *, attempt: int = 0, epochs: dict[str, int] | None = None, **fields: Any) -> Entry:
     """A release under the agreement agr-1."""
     usual: dict[str, Any] = {
         "agreement": "agr-1",
+        "decision": DECISION,
         "policy_revision": DIGEST,
         "epochs": epochs or {},
         "dataset": "ps.person",
@@ -117,3 +176,22 @@ def copy_of(folder: Path, to: Path) -> Path:
     """A copy of a log's folder, to be forged."""
     shutil.copytree(folder, to)
     return to
+
+
+FIRST_KINDS = set(KINDS) - {"restore"}  # of version 1, whose log lies in the vectors
+
+
+def leaves_of(entries: Sequence[Entry]) -> list[bytes]:
+    """The leaves of these entries, behind the schemas of the first kinds: the first has index 13."""
+    schemas = [schema_entry(kind_of(kind), START_NS) for kind in ("schema", *sorted(FIRST_KINDS - {"schema"}))]
+    return [encode(entry) for entry in (*schemas, *entries)]
+
+
+def write_log(folder: Path, leaves: Sequence[bytes]) -> Path:
+    """A log of these leaves, signed with the real key: what its owner could forge."""
+    edge, files = tiles.Edge().append(leaves)
+    signed = sign_checkpoint(Checkpoint(ORIGIN, len(leaves), edge.root()), KEY)
+    for name, data in {**files, "checkpoint": signed}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder

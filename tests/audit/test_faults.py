@@ -71,7 +71,7 @@ def _check(folder: Path, kept: bytes, resolved: dict[int, int], numbers: range) 
     versions = [body["version"] for _, kind, body in log.entries(0, 999) if kind == "control"]
     log.close()
     assert sorted(versions) == [1, *numbers, 77]
-    verdict = verify(folder / "audit", VKEY, [kept])
+    verdict = verify(folder / "audit", VKEY, [kept], rules=False)  # its entries are numbers, not a story
     assert verdict.ok, verdict.findings
     old = open_checkpoint(kept, VKEY)
     assert tiles.root_at(old.size, log._tile) == old.root

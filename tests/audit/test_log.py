@@ -16,7 +16,19 @@ from exchange.audit.sequencer import Sequencer
 from exchange.audit.verify import verify
 from exchange.errors import Invalid, Refused, Tampered, Unavailable
 from exchange.signing.merkle import leaf_hash
-from tests.audit.building import KEY, ORIGIN, START_NS, VKEY, clock, control, log_at, new_log, release, store_at
+from tests.audit.building import (
+    KEY,
+    ORIGIN,
+    START_NS,
+    VKEY,
+    clock,
+    control,
+    grounds,
+    log_at,
+    new_log,
+    release,
+    store_at,
+)
 
 
 def _reopened(folder: Path, start: int = START_NS + 10**12) -> AuditLog:
@@ -73,7 +85,7 @@ def test_many_entries_in_flight(tmp_path: Path) -> None:
         consistent = log.consistency(100)
         old = tiles.root_at(100, log._tile)
         assert tiles.consistent(100, 302, old, open_checkpoint(log.checkpoint(), VKEY).root, consistent)
-    assert verify(tmp_path / "audit", VKEY).ok
+    assert verify(tmp_path / "audit", VKEY, rules=False).ok  # the order of their versions is any
 
 
 def test_a_large_batch_is_cut_into_commits(tmp_path: Path) -> None:
@@ -95,6 +107,8 @@ def test_a_large_batch_is_cut_into_commits(tmp_path: Path) -> None:
 def test_a_release_behind_its_epoch_is_refused(tmp_path: Path) -> None:
     """After an entry that raised an epoch no release under the old one enters, nor under one nobody ever raised."""
     with log_at(tmp_path) as log:
+        for ground in grounds():
+            log.append(ground)
         log.append(control(1, policy=1))
         log.append(release(1, epochs={"policy": 1}))
         log.append(control(2, policy=2))

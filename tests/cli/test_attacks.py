@@ -8,14 +8,16 @@ import pytest
 from exchange.audit.verify import verify
 from exchange.cli.attacks import cut_off, flip_byte, rewrite
 from exchange.errors import Invalid
-from tests.audit.building import KEY, ORIGIN, VKEY, control, log_at, release
+from tests.audit.building import KEY, ORIGIN, VKEY, control, grounds, log_at, release
 from tests.log.memory import folder_in_memory
 
 
 def made(folder: Path, releases: int) -> tuple[Path, bytes]:
     """A log with so many releases, and the checkpoint that an auditor kept."""
     with log_at(folder) as log:
-        entries = [control(1, agreement_agr=1), *(release(n, epochs={"agreement/agr": 1}) for n in range(1, releases))]
+        epochs = {"agreement/agr": 1}
+        many = [release(n, epochs=epochs) for n in range(1, releases)]
+        entries = [*grounds(epochs, committed=10_000), control(1, agreement_agr=1), *many]
         log.submit(entries)
         log.wait(entries[-1].id)
         return folder / "audit", log.checkpoint()
@@ -30,7 +32,7 @@ def test_each_attack_is_named(releases: int) -> None:
         attacked = {
             "entry_changed": flip_byte(log, folder / "flipped"),
             "log_cut_off": cut_off(log, folder / "cut", ORIGIN, KEY, 1),
-            "history_rewritten": rewrite(log, folder / "rewritten", ORIGIN, KEY, "ny.caizheng"),
+            "history_rewritten": rewrite(log, folder / "rewritten", ORIGIN, KEY),
         }
         for code, copy in attacked.items():
             assert [one.code for one in verify(copy, VKEY, [kept]).findings][:1] == [code]
@@ -43,7 +45,7 @@ def test_only_a_kept_checkpoint_shows_what_the_real_key_signed() -> None:
         log, _ = made(folder, 300)
         for copy in (
             cut_off(log, folder / "cut", ORIGIN, KEY, 40),
-            rewrite(log, folder / "rewritten", ORIGIN, KEY, "ny.caizheng"),
+            rewrite(log, folder / "rewritten", ORIGIN, KEY),
         ):
             assert verify(copy, VKEY).findings == ()
 
@@ -58,7 +60,7 @@ def test_a_log_without_what_an_attack_needs() -> None:
             log.append(control(1))
         copy = folder / "copy"
         attacks: list[Callable[[], Path]] = [
-            lambda: rewrite(folder / "audit", copy, ORIGIN, KEY, "x"),
+            lambda: rewrite(folder / "audit", copy, ORIGIN, KEY),
             lambda: cut_off(folder / "audit", copy, ORIGIN, KEY, 0),
             lambda: cut_off(folder / "audit", copy, ORIGIN, KEY, 9),
         ]

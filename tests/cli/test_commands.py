@@ -80,6 +80,8 @@ WORDS = {
     "audit checkpoint": "",
     "audit entry": "0",
     "audit proof": "0",
+    "audit bundle": "{folder}/bundle.zip",
+    "audit trust-sheet": "",
 }
 NO_TOKEN = {
     *(
@@ -87,6 +89,7 @@ NO_TOKEN = {
         "view",
         "audit verify",
         "audit export",
+        "audit lesson",
         "errors",
         "completion",
         "demo",

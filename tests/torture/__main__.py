@@ -1,5 +1,5 @@
-"""`make torture`: kill rounds, then every system call of three operations, each in two processes; then revokes through
-two gateways on Kafka and PostgreSQL; mutants if asked.
+"""`make torture`: kill rounds, every system call of three operations, changed bytes, each in two processes; then
+revokes through two gateways on Kafka and PostgreSQL; mutants if asked.
 
 With `--servers` real servers instead: see `tests.torture.servers`.
 """
@@ -24,6 +24,8 @@ from tests.torture import syscalls
 from tests.torture.mutants import MUTANTS
 from tests.torture.tasks import UNIT
 
+_MUTATIONS = 12_000
+
 
 def main() -> int:
     """0 when nothing is broken and no mutant survives."""
@@ -42,16 +44,20 @@ def main() -> int:
     parser.add_argument("--points", type=int, default=0, help="only so many of them")
     parser.add_argument("--gateways", action="store_true", help="only the revokes through two gateways")
     parser.add_argument("--revokes", type=int, default=1_000, help="so many of them")
+    parser.add_argument("--mutations", type=int, default=0, help="only so many changes of one byte (of all: 12,000)")
     parser.add_argument("--mutants", action="store_true", help="only our own mutants")
     parser.add_argument("--cornered", action="store_true", help="the mutants without their random kills")
     chosen = parser.parse_args()
-    everything = not (chosen.kills or chosen.syscalls or chosen.gateways or chosen.mutants)
+    everything = not (chosen.kills or chosen.syscalls or chosen.gateways or chosen.mutants or chosen.mutations)
     broken = 0
     if everything or chosen.kills:
         sums = _run("rounds", chosen, chosen.rounds, chosen.rounds)
         broken += _say_rounds(sums, chosen.seed)
     if everything or chosen.syscalls:
         broken += _syscalls(chosen)
+    if everything or chosen.mutations:
+        count = chosen.mutations or _MUTATIONS
+        broken += _say_mutations(_run("mutations", chosen, count, count), chosen.seed)
     if everything or chosen.gateways:
         broken += _gateways(chosen)
     if chosen.mutants:
@@ -150,6 +156,13 @@ def _say_rounds(sums: dict[str, Any], seed: str) -> int:
     if not sums["failures"]:
         print(f"0 of {count} broke anything: less than {3 / max(count, 1):.2%} of kills do, at 95 %; --seed {seed}")
     return _say_broken(sums["failures"], seed)
+
+
+def _say_mutations(sums: dict[str, Any], seed: str) -> int:
+    places = ", ".join(f"{count} in a {place}" for place, count in sums.get("mutations", {}).items())
+    count = sum(sums.get("mutations", {}).values())
+    print(f"{count} changes of one byte in {sums['time']}: {places}; {len(sums['failures'])} not found or not named")
+    return _say_broken(sums["failures"][:20], seed)
 
 
 def _say_mutants(sums: dict[str, Any], seed: str) -> int:

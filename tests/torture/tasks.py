@@ -11,6 +11,7 @@ from random import Random
 from typing import Any, Final
 
 from tests.torture import mutants, syscalls
+from tests.torture.mutations import mutations
 from tests.torture.rounds import Rounds, prepared
 
 UNIT: Final = "{}"
@@ -61,7 +62,7 @@ def hunts(folder: Path, seed: str, share: tuple[int, int], most: int, _seconds: 
 
 
 Task = Callable[[Path, str, tuple[int, int], int, float], dict[str, Any]]
-TASKS: Final[dict[str, Task]] = {"rounds": rounds, "syscalls": points, "mutants": hunts}
+TASKS: Final[dict[str, Task]] = {"rounds": rounds, "syscalls": points, "mutants": hunts, "mutations": mutations}
 
 
 def main(words: Sequence[str]) -> int:

@@ -31,6 +31,11 @@ def test_faults_at_system_calls_break_nothing() -> None:
     assert " met" in _torture("--syscalls", "--points", "6")
 
 
+def test_a_changed_byte_is_found_and_named() -> None:
+    """In a log's folder, an evidence bundle and its archive: an entry by its index, all else by its file."""
+    assert "; 0 not found or not named" in _torture("--mutations", "60")
+
+
 def test_no_mutant_of_our_order_of_writes_survives() -> None:
     """The harness sees what it is for: seven ways to write in the wrong order, each killed in its gap."""
     assert "each killed in its gap" in _torture("--mutants", "--cornered")

@@ -1,0 +1,114 @@
+"""An auditor's answer as one file that proves itself: the writer of `exchange.evidence` bundles."""
+
+import base64
+import io
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from exchange.audit import tiles
+from exchange.audit.note import open_checkpoint
+from exchange.errors import Refused
+from exchange.names import canonical
+from exchange.site import VKEY
+
+if TYPE_CHECKING:
+    from exchange.control.model import Principal
+    from exchange.wiring.exchange import Exchange
+
+FORMAT: Final = "exchange.evidence/1"
+_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
+
+
+def bundle(exchange: "Exchange", who: "Principal", tags: Sequence[str], kept: Sequence[bytes] = ()) -> bytes:
+    """Who saw these subjects (tags in hex), with every proof, as `exchange.evidence` describes it.
+
+    The question and its answer are an entry of the log before this returns. Reads the log once: what the answer's
+    releases rest on can be anywhere before them.
+
+    Raises:
+        Refused: `auditor_required`, audited.
+        Tampered: `audit_note_invalid` for a kept checkpoint that the log's key did not sign.
+        Invalid: `audit_entry_unknown` for one that is ahead of this log.
+    """
+    vkey = exchange.settings.path(VKEY).read_text("utf-8").strip()
+    if "auditor" not in who.roles:
+        exchange.refuse(who, "audit bundle", Refused("auditor_required"))
+    olds = {open_checkpoint(note, vkey).size: note for note in kept}
+    asked = [bytes.fromhex(tag) for tag in tags]
+    size, positions = _seen(exchange, asked)
+    question: dict[str, Any] = {
+        "format": FORMAT,
+        "query": "who_saw",
+        "tags": list(tags),
+        "size": size,
+        "answer": [{"index": index, "positions": sorted(places)} for index, places in sorted(positions.items())],
+    }
+    entry = exchange.note_query(
+        who, "who_saw", parameters=question, tags=asked, size=size, results=len(question["answer"])
+    )
+    # A crash here: a question of the auditor's whose answer nobody got.
+    note = exchange.audit.checkpoint()
+    signed = open_checkpoint(note, vkey)
+    files = {
+        "question.json": canonical({**question, "asked": entry}) + b"\n",
+        "vkey": vkey.encode() + b"\n",
+        "checkpoint": note,
+    }
+    for index in {*positions, entry, *_grounds(exchange, positions, signed.size)}:
+        files[f"entries/{index}"] = exchange.audit.leaf(index)
+        files[f"proofs/{index}"] = tiles.proof_text(index, exchange.audit.proof(index, signed.size), note)
+    for old, earlier in olds.items():
+        hashes = exchange.audit.consistency(old, signed.size)
+        lines = [f"old {old}", *(base64.b64encode(one).decode() for one in hashes), ""]
+        files[f"kept/{old}"] = earlier
+        files[f"consistency/{old}"] = "\n".join(lines).encode() + b"\n" + note
+    return archive(files)
+
+
+def archive(files: Mapping[str, bytes]) -> bytes:
+    """The files as a ZIP archive: equal files give equal bytes."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as made:
+        for name in sorted(files):
+            info = zipfile.ZipInfo(name, _EPOCH)
+            info.create_system, info.external_attr = 0, 0x20  # a plain file, by MS-DOS: no machine's rights in it
+            made.writestr(info, files[name])
+    return stream.getvalue()
+
+
+def _seen(exchange: "Exchange", tags: Sequence[bytes]) -> tuple[int, dict[int, set[int]]]:
+    """How much of the log the answer covers, and by entry the positions of the subjects' records that it showed."""
+    found: dict[int, set[int]] = {}
+    size = exchange.audit.size
+    for tag in tags:
+        for one in exchange.sightings(tag):
+            if one.index < size:
+                found.setdefault(one.index, set()).update(one.positions)
+    return size, found
+
+
+def _grounds(exchange: "Exchange", positions: Mapping[int, set[int]], size: int) -> Iterator[int]:
+    """The entries that those of the answer rest on, and the schemas of all."""
+    answer = [(exchange.audit.entry(index)[1], places) for index, places in positions.items()]
+    decisions = {body["decision"] for body, _ in answer if body.get("decision")}
+    about = {f"agreement/{body['agreement']}" for body, _ in answer if body.get("agreement")}
+    about |= {f"case/{body['case']}" for body, _ in answer if body.get("case")}
+    runs = {body["run"] for body, _ in answer if body.get("run")}
+    shown = [
+        (body["topic"], body["partition"], place) for body, places in answer if body.get("run") for place in places
+    ]
+    for index, kind, body in exchange.audit.entries(0, size):
+        if (
+            kind in ("schema", "policy_revision")
+            or (kind == "decision" and body["id"] in decisions)
+            or (kind == "control" and body["aggregate"] in about)
+            or (kind == "gateway_run" and body["run"] in runs)
+            or (kind == "record_commit" and any(_covers(body, *place) for place in shown))
+        ):
+            yield index
+
+
+def _covers(commit: Mapping[str, Any], topic: str, partition: int | None, position: int) -> bool:
+    of_it = commit["topic"] == topic and partition in (None, commit["partition"])
+    return bool(of_it and commit["lo"] <= position < commit["hi"])
