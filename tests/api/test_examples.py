@@ -10,7 +10,7 @@ from exchange.api.examples import EXAMPLES, answers
 from tests.api.calling import Api
 from tests.api.playing import ORDER, operations, played
 
-_TEXT: Final = {"metrics", "problem_page", "audit_proof", "checkpoint", "read", "lookup"}
+_TEXT: Final = {"metrics", "problem_page", "audit_bundle", "audit_proof", "checkpoint", "read", "lookup"}
 
 
 @pytest.fixture(scope="module")
