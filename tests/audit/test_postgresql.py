@@ -52,7 +52,7 @@ def _opened(engine: Engine) -> Iterator[Open]:
 
 def _verified(engine: Engine, folder: Path, kept: bytes) -> None:
     export(PostgresAuditStore(engine), folder, VKEY)
-    verdict = verify(folder, VKEY, [kept])
+    verdict = verify(folder, VKEY, [kept], rules=False)  # its entries are numbers, not a story
     assert verdict.ok, verdict.findings
 
 

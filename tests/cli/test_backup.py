@@ -27,7 +27,7 @@ from exchange.names import canonical
 from exchange.signing.keys import SigningKey
 from exchange.site import free_bytes
 from exchange.wiring.archive import HEADER, MANIFEST
-from tests.audit.building import control
+from tests.audit.building import approved
 from tests.simulator import (
     AGREEMENT,
     ASKED,
@@ -391,7 +391,7 @@ def test_a_commit_that_is_not_applied_yet_is_in_the_backup(site: Site) -> None:
     store = EmbeddedAuditStore(site.data / "audit", engine, _DyingFiles(site.data / "audit"))
     log = AuditLog(store, SigningKey.load(site.root / "keys" / "audit.key"), time.time_ns)
     with pytest.raises(Unavailable, match="audit_stopped"):
-        log.append(control(1))
+        log.append(approved(1, "agr-99"))
     log.close()
     engine.dispose()
     ran = site.run("backup", str(site.folder / "site.tar"), "--json")

@@ -351,9 +351,16 @@ STEPS = (
     Step("evidence", AUDITOR, lambda desk, _: desk.evidence(0)[:40]),
     Step("evidence", AUDITOR, lambda desk, _: desk.evidence(10_000), "audit_entry_unknown"),
     Step("evidence", CHECKER, lambda desk, _: desk.evidence(0), "auditor_required"),
-    Step("bundle", AUDITOR, lambda desk, _: desk.evidence_bundle("person", [MEMBERS[0]], [])[:4]),
-    Step("bundle", AUDITOR, lambda desk, _: desk.evidence_bundle("person", [MEMBERS[0]], [b"x"]), "audit_note_invalid"),
-    Step("bundle", CHECKER, lambda desk, _: desk.evidence_bundle("person", [MEMBERS[0]], []), "auditor_required"),
+    Step("evidence_bundle", AUDITOR, lambda desk, _: desk.evidence_bundle("person", [MEMBERS[0]], [])[:4]),
+    Step(
+        "evidence_bundle",
+        AUDITOR,
+        lambda desk, _: desk.evidence_bundle("person", [MEMBERS[0]], [b"x"]),
+        "audit_note_invalid",
+    ),
+    Step(
+        "evidence_bundle", CHECKER, lambda desk, _: desk.evidence_bundle("person", [MEMBERS[0]], []), "auditor_required"
+    ),
     Step("status", CHECKER, lambda desk, _: desk.status()),
 )
 # Endings of what differs between any two sites; an Avro file has a random sync marker.
