@@ -28,13 +28,18 @@ ROOM = 2 * 1024**3
 # What `make test` runs first: the embedded part.
 QUICK = "not torture and not demo and not opa and not whole and not postgres and not kafka"
 SECOND = "torture or demo or opa or whole or postgres or kafka"
-_ROOMS = ("backup", "database", "doctor", "sample", "trying")
+_ROOMS = ("backup", "database", "doctor", "evidence", "sample", "searching", "servers", "trying")
 # They serve, render, draft or copy whole sites: of the second part, so that the first stays a matter of seconds.
 _WHOLE = (
     "api/",
     "console/",
     "adapters/draft/",
     "conformance/test_desk.py",
+    "access/test_acks.py",
+    "audit/test_verify_modes.py",
+    "policy/test_opa_server.py",
+    "policy/test_processes.py",
+    *(f"wiring/test_{name}.py" for name in ("intake", "mirror", "moving", "sealed")),
     *(f"cli/test_{name}.py" for name in _ROOMS),
 )
 _KEPT = "exchange/triggered"  # the codes that the first part saw, for the second
