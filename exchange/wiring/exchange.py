@@ -3,43 +3,36 @@
 import hmac
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
-from exchange.audit.entries import make
 from exchange.audit.log import AuditLog
-from exchange.audit.note import open_checkpoint
-from exchange.control import policies
 from exchange.control.database import check_revision
 from exchange.control.model import Dataset, Model, Principal
-from exchange.errors import Invalid, Refused, Tampered, Unavailable
+from exchange.errors import Invalid, Refused, Tampered
 from exchange.log.dead_letters import topic_of
 from exchange.log.server import SCHEME
-from exchange.names import check, digest
-from exchange.plan import Plan, Question
-from exchange.policy import Bundle
+from exchange.names import check
+from exchange.plan import Plan
 from exchange.publish import Fates, Published, PublishTarget, publish, recover
 from exchange.settings import Settings, read_settings
-from exchange.signing.keys import BundleKey, SigningKey, new_signing_key, public_of, read_secret
-from exchange.signing.merkle import leaf_hash
+from exchange.signing.keys import SigningKey, new_signing_key, public_of, read_secret
 from exchange.signing.seals import Seal
-from exchange.site import BUNDLE_KEY, BUNDLE_TOKEN, VKEY, owned, seal_key
+from exchange.site import owned, seal_key
 from exchange.source import Adapter
 from exchange.wiring.clock import clock_of
-from exchange.wiring.engines import Engines, audit_log_of, database_of
+from exchange.wiring.deciding import Deciding
+from exchange.wiring.engines import audit_log_of, database_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from exchange.access import Gateway
     from exchange.audit.runs import Ends
-    from exchange.audit.subjects import Sighting, SubjectIndex
     from exchange.contracts.contract import Contract
-    from exchange.policy.opa_bundle import Archive
     from exchange.view.compiled import View
     from exchange.wiring.mirror import ControlMirror
 
@@ -79,7 +72,7 @@ def open_exchange(
         yield exchange
 
 
-class Exchange(Engines):
+class Exchange(Deciding):
     """One site's parts, put together."""
 
     def __init__(
@@ -93,12 +86,7 @@ class Exchange(Engines):
     ) -> None:
         super().__init__(settings, database, audit, now_ns, random_bytes, stack)
         self.announce: Callable[[str], None] = lambda _socket: None
-        self._loaded: str | None = None
-        self._deciding, self._asked = threading.Condition(), 0
-        self._testing, self._following, self._keys = threading.Lock(), threading.Lock(), threading.Lock()
-        self.sealing = threading.Lock()
-        self._packing = threading.Lock()
-        self._packed: tuple[list[str], Archive] | None = None
+        self._keys = threading.Lock()
         self._free: list[Gateway] = []
         self._contracts: dict[str, Contract] = {}
         self._gateways = itertools.count(1)
@@ -182,111 +170,6 @@ class Exchange(Engines):
             draft.replace(file)
         return f"{plain}-{name}"
 
-    def decide(self, question: Question, model: Model) -> Plan:
-        """The plan for a question whose facts are of this model, under the model's active policy revision.
-
-        Without one, or with one that fails, it is a refusal. All its epochs are the model's: what has changed since
-        ends the plan.
-        """
-        from exchange.policy.decide import decide
-
-        with self._asking(model):
-            plan = decide(self.engine, question, model.active_policy or "", model.epochs.get("policy", 0))
-        if not plan.allowed:
-            return plan
-        # A revised contract may narrow what is shared, so it ends plans like a revoked agreement does.
-        dataset = f"dataset/{plan.dataset}"
-        return replace(plan, epochs={**plan.epochs, dataset: model.epochs.get(dataset, 0)})
-
-    @contextmanager
-    def _asking(self, model: Model) -> Iterator[None]:
-        """The engine has the model's policy while the block lasts; threads with the same policy ask at once, and none
-        is asked in the place of another's.
-        """
-        with self._deciding:
-            while self._asked and self._loaded != model.active_policy:
-                self._deciding.wait()
-            self._load(model)
-            self._asked += 1
-        try:
-            yield
-        finally:
-            with self._deciding:
-                self._asked -= 1
-                self._deciding.notify_all()
-
-    def _load(self, model: Model) -> None:
-        """Makes the model's policy the engine's; one that this engine cannot run leaves it without any."""
-        active = model.active_policy
-        if active == self._loaded:
-            return
-        self.engine.load(None)
-        self._loaded = None
-        if active is not None:
-            try:
-                self.engine.load(self._bundle(active))
-            except (Invalid, Unavailable):
-                return
-            self._loaded = active
-
-    def tested(self, bundle: Bundle) -> Mapping[str, bool]:
-        """The results of a bundle's own tests, on this site's engine."""
-        with self._testing:  # one at a time; meanwhile decisions go on, for tests run in a process of their own
-            return self.engine.test(bundle)
-
-    def check_policy(self) -> None:
-        """Asks the engine a question that is none.
-
-        Raises:
-            Unavailable: `policy_not_ready`: no revision is active, or the engine cannot load it.
-            Refused: `policy_unavailable`: no engine is there, or none that has the revision.
-        """
-        with self._asking(self.control.model()):
-            if self._loaded is None:
-                raise Unavailable("policy_not_ready")
-            try:
-                self.engine.evaluate(b"{}")
-            except Refused as refused:
-                if refused.code == "policy_unavailable":
-                    raise
-
-    def offering(self, who: Principal, revision: str) -> AbstractContextManager[None]:
-        """The engine can be asked by a submitted revision while the block lasts, in which it becomes the active one: so
-        there is no moment in which questions are refused for want of it. Nothing is tried for who may not approve it.
-
-        Raises:
-            Unavailable: `policy_not_spread`, naming the server that has not got it.
-        """
-        policy = self.control.model().policies.get(revision)
-        may = policies.may_approve(who, policy)
-        return self.offered(self._bundle(revision)) if may else nullcontext()
-
-    def offered(self, bundle: Bundle) -> AbstractContextManager[None]:
-        """The same for any bundle."""
-        return self.engine.offering(bundle, self.settings.number("policy.opa.spread_seconds"))
-
-    def _bundle(self, revision: str) -> Bundle:
-        document = self.control.document(revision)
-        return Bundle(document["modules"], document["codes"])
-
-    def opa_bundle(self) -> "tuple[bytes, Archive] | None":
-        """What OPA servers pull, and the token that they must show for it; None where the site has none of them.
-
-        It holds the active revision, the one before it, the newest of those that wait for approval and what is offered.
-        """
-        from exchange.policy.opa_bundle import archive
-
-        key, token = self.settings.path(BUNDLE_KEY), self.settings.path(BUNDLE_TOKEN)
-        if not key.is_file() or not token.is_file():
-            return None
-        with self._packing:
-            held = self.shelf.held()
-            wanted = sorted({*policies.spread(self.control.model()), *held})
-            if self._packed is None or self._packed[0] != wanted:
-                bundles = [held.get(one) or self._bundle(one) for one in wanted]
-                self._packed = wanted, archive(bundles, BundleKey.load(key))
-            return read_secret(token), self._packed[1]
-
     def opened_all(self) -> None:
         """Opens every engine now: whoever serves many threads has none of them opened twice, and learns of a broken
         one at the start.
@@ -301,8 +184,7 @@ class Exchange(Engines):
             self.tagger,
             self._ends,
         )
-        with self._deciding:
-            self._load(self.control.model())
+        self.load_policy()
         del opened
 
     def view(self, plan: Plan, model: Model) -> "View":
@@ -438,89 +320,6 @@ class Exchange(Engines):
         if who.department != dataset.department:
             self.refuse(who, action, Refused("not_the_owner", where=name, department=dataset.department), name)
         return dataset
-
-    def refuse(self, who: Principal | None, action: str, refusal: Refused, dataset: str | None = None) -> NoReturn:
-        """Writes the refusal of something that is no question into the audit log, then raises it."""
-        entry = make(
-            "refusal",
-            self.random_bytes(16),
-            self.now_ns(),
-            reasons=[refusal.code],
-            consumer=who.department if who else None,
-            actor=self.actors.name(who.id) if who else None,
-            action=action,
-            dataset=dataset,
-        )
-        self.audit.append(entry)
-        raise refusal
-
-    def who_saw(self, who: Principal, tag: bytes) -> "list[tuple[Sighting, bool]]":
-        """Every release and refusal that concerns a subject, each with whether its inclusion proof holds.
-
-        The auditor's question is in a checkpoint before it is answered. Anybody else is refused, and that is audited.
-        """
-        if "auditor" not in who.roles:
-            self.refuse(who, "audit who-saw", Refused("auditor_required"))
-        vkey = self.settings.path(VKEY).read_text("utf-8").strip()
-        checkpoint = open_checkpoint(self.audit.checkpoint(), vkey)
-        size, root = checkpoint.size, checkpoint.root
-        sightings = [one for one in self.sightings(tag) if one.index < size]
-        self.note_query(who, "who_saw", tags=[tag], size=size, results=len(sightings))
-        return [(one, self._proved(one.index, size, root)) for one in sightings]
-
-    def sightings(self, tag: bytes) -> "list[Sighting]":
-        """What the index has of a subject, up to now; whoever tells it to somebody writes the question down."""
-        return self.followed().who_saw(tag)
-
-    def followed(self) -> "SubjectIndex":
-        """The index over both logs, brought up to where they are."""
-        self.room()  # it grows with them
-        with self._following:
-            self.subjects.follow(self.log.topics(), self.read_tags, self.audit)
-        return self.subjects
-
-    def note_query(
-        self,
-        who: Principal,
-        query: str,
-        *,
-        parameters: Mapping[str, Any] | None = None,
-        tags: Sequence[bytes] = (),
-        size: int | None = None,
-        results: int | None = None,
-    ) -> int:
-        """Writes down that somebody asked something about records or accesses; in a checkpoint on return, so that it
-        is there before the answer is. Gives the index of the entry.
-        """
-        entry = make(
-            "audit_query",
-            self.random_bytes(16),
-            self.now_ns(),
-            actor=self.actors.name(who.id),
-            department=who.department,
-            query=query,
-            parameters_digest=digest(parameters) if parameters else None,
-            tags=list(tags),
-            size=size,
-            results=results,
-        )
-        return self.audit.append(entry).index
-
-    def _proved(self, index: int, size: int, root: bytes) -> bool:
-        from exchange.audit.tiles import included
-
-        return included(leaf_hash(self.audit.leaf(index)), index, size, self.audit.proof(index, size), root)
-
-    def read_tags(
-        self, topic: str, partition: int, position: int, limit: int
-    ) -> tuple[Sequence[bytes], Sequence[int], int]:
-        """Tags of records from a position on, their positions, and where to go on."""
-        stored = self.log.read(topic, partition, position, limit)
-        return stored.tags, stored.positions, stored.next_position
-
-    def tags(self, subject_type: str, ids: Sequence[str]) -> tuple[str, ...]:
-        """The tags of these subjects, in hex; their ids go no further."""
-        return tuple(sorted({tag.hex() for tag in self.tagger.tags(subject_type, ids)}))
 
     def delegated_seal_key(self, department: str) -> str:
         """The public key with which the exchange seals for a department; made when it is not there."""
