@@ -118,6 +118,13 @@ def _answer(result: Result) -> str:
 
 
 def _row(one: Entry) -> str:
+    try:
+        return _cells(one)
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError):  # fields that no kind of ours has
+        return '<tr><td>%d</td><td colspan="6">?</td></tr>' % one.index
+
+
+def _cells(one: Entry) -> str:
     body = one.body
     at = dt.datetime(1970, 1, 1) + dt.timedelta(seconds=body["time_ns"] // 10**9)  # noqa: DTZ001  # UTC
     who = body.get("recipient") or body.get("consumer") or body.get("department") or "-"

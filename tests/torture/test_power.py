@@ -50,7 +50,8 @@ def _cut(folder: Path, last: int, random: Random, forgotten: frozenset[str]) -> 
 
 def _check(folder: Path, told: dict[int, Receipt], kept: list[bytes]) -> None:
     """The log verifies, continues what was seen of it, and holds what was told."""
-    verdict = verify(folder / "audit", VKEY, [*kept, *(receipt.checkpoint for receipt in told.values())])
+    checkpoints = [*kept, *(receipt.checkpoint for receipt in told.values())]
+    verdict = verify(folder / "audit", VKEY, checkpoints, rules=False)  # its entries are numbers, not a story
     assert verdict.ok, verdict.findings
     entries = decoded(leaves_of(folder / "audit"), [])
     for number, receipt in told.items():
