@@ -21,8 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from exchange.cli import lesson
-from exchange.wiring.checker import NAME, checker
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 LOCK: Final = ROOT / "requirements.txt"
@@ -123,6 +121,10 @@ def build(out: Path, cache: Path = CACHE) -> Path:
     (out / "install.sh").write_text(script, "utf-8")
     (out / "install.sh").chmod(0o755)
     (out / NAME).write_bytes(checker())
+    # With what they import, which the image's first stage does not have.
+    from exchange.cli import lesson
+    from exchange.wiring.checker import NAME, checker
+
     lesson.write(out / "lesson")
     files = sorted(file for file in out.rglob("*") if file.is_file())
     sums = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.relative_to(out).as_posix()}\n" for file in files]

@@ -57,7 +57,7 @@ def state(examined: Examined) -> Iterator[Finding]:
 
 
 def record_log(examined: Examined) -> Iterator[Finding]:
-    """The brokers answer, let us in, and keep every topic of ours for ever, on enough brokers."""
+    """The brokers answer, let us in, and keep every topic of ours whole, for ever, on enough brokers."""
     from exchange.log.kafka.examining import topics
 
     client, cluster = kafka_client(examined.settings, *examined.settings.engine("log"), patience_s=_PATIENCE_S)
@@ -68,6 +68,9 @@ def record_log(examined: Examined) -> Iterator[Finding]:
             if error is not None:
                 faults += 1
                 yield wrong(f"engines.log {name}", error)
+    if count and not faults:
+        with closing(record_log_of(examined.settings)) as log:
+            log.examine()  # type: ignore[attr-defined]  # of the record log on Kafka
     if not count:
         yield unused("engines.log", "kafka_empty", where=cluster.where, prefix=cluster.prefix)
     elif not faults:

@@ -119,6 +119,7 @@ def bring_in(
     if target.exists():
         target.rmdir()
     work.rename(target)  # 7
+    # A crash here: the site is whole and in its place; the note in it says no more than from which file it came.
     (target / NOTE).unlink(missing_ok=True)
     absent = header["left_out"]
     left_out = tuple(str(one) for one in absent) if isinstance(absent, list) else ()

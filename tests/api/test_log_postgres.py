@@ -55,5 +55,5 @@ def test_gateways_show_one_log(postgres: str, tmp_path: Path) -> None:
             body.get("query") for _, kind, body in one.exchange.audit.entries(0, 1 << 60) if kind == "audit_query"
         ]
         assert queries.count("log_entries") == 2
-    verdict = verify(served, vkey)
+    verdict = verify(served, vkey, rules=False)  # its entries are only numbers
     assert verdict.ok, verdict.findings

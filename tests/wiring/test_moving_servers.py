@@ -218,11 +218,12 @@ def test_a_killed_import_goes_on(made_town: Path, folder: Path, engine: KeptEngi
                 break
             assert child.returncode == -signal.SIGKILL, said
             killed += 1
-            assert not (folder / "new").exists()
+            if (folder / "new").exists():  # killed between its last step and its end: all is there
+                break
         assert killed
         if not (folder / "new").exists():
             bring(folder / "file", folder / "new", servers.given)
-        assert not (folder / "new" / NOTE).exists()
+            assert not (folder / "new" / NOTE).exists()
         export(folder / "new", folder / "again")
         assert stores_of(folder / "again") == stores_of(folder / "file")
         with opened(folder / "new", engine, Clock(START_NS + 2 * DAY)) as town:
