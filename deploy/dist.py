@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-
 ROOT: Final = Path(__file__).resolve().parent.parent
 LOCK: Final = ROOT / "requirements.txt"
 CACHE: Final = ROOT / "build" / "wheels"
@@ -120,11 +119,11 @@ def build(out: Path, cache: Path = CACHE) -> Path:
         script = script.replace(f"@{word}@", value)
     (out / "install.sh").write_text(script, "utf-8")
     (out / "install.sh").chmod(0o755)
-    (out / NAME).write_bytes(checker())
     # With what they import, which the image's first stage does not have.
     from exchange.cli import lesson
     from exchange.wiring.checker import NAME, checker
 
+    (out / NAME).write_bytes(checker())
     lesson.write(out / "lesson")
     files = sorted(file for file in out.rglob("*") if file.is_file())
     sums = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.relative_to(out).as_posix()}\n" for file in files]
