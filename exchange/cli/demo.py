@@ -34,11 +34,11 @@ def _demo(terminal: Terminal, parsed: argparse.Namespace) -> int:
     given = given_settings(parsed.set)
     new_settings(parsed.dir, given)  # a setting that is none takes no former demo away either
     if parsed.engines == "embedded":
-        return play(claimed(parsed.dir), terminal.language, parsed.seed, parsed.scale, given)
+        served = given.get("engines.policy", "").startswith("opa+")  # OPA pulls its policies from a site that is served
+        return play(claimed(parsed.dir), terminal.language, parsed.seed, parsed.scale, given, served=served)
     terminal.say("demo_servers")
-    with real_servers(parsed.dir, claimed, keep=parsed.keep) as (folder, real):
-        played = {**real, **given}
-        return play(folder, terminal.language, parsed.seed, parsed.scale, played, leaves_site=parsed.keep)
+    with real_servers(parsed.dir, claimed, given, keep=parsed.keep) as (folder, played):
+        return play(folder, terminal.language, parsed.seed, parsed.scale, played, leaves_site=parsed.keep, served=True)
 
 
 def claimed(folder: Path) -> Path:
@@ -48,6 +48,8 @@ def claimed(folder: Path) -> Path:
         Invalid: `demo_folder_in_use`: something else lies there.
         Unavailable: `system`: it cannot be used.
     """
+    from exchange.cli.servers import stop_opa
+
     folder = folder.absolute()
     try:
         if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
@@ -55,6 +57,7 @@ def claimed(folder: Path) -> Path:
         if folder.is_dir() and any(folder.iterdir()):
             if not (folder / MARK).is_file() and not (folder / "departments" / "truth.json").is_file():
                 raise Invalid("demo_folder_in_use", where=folder.name)
+            stop_opa(folder)
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MARK).write_text("exchange demo: all data here are made up; the next demo replaces it\n", "utf-8")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from exchange.cli.terminal import Terminal
 from exchange.errors import Invalid, Refused, Unavailable
-from exchange.site import LEDGERS
+from exchange.site import LEDGERS, serving_at
 
 if TYPE_CHECKING:
     from exchange.control.model import Principal
@@ -57,6 +57,11 @@ def desk_of(terminal: Terminal, parsed: argparse.Namespace) -> "Iterator[Desk]":
     place = _place(terminal, parsed)
     if place.startswith(_WEB):
         with _remote(place, terminal, parsed) as desk:
+            yield desk
+        return
+    socket = serving_at(Path(place))  # then none of the engines is loaded, which is most of a short command's time
+    if socket:
+        with _remote(f"unix:{socket}", terminal, parsed) as desk:
             yield desk
         return
     with ExitStack() as stack:

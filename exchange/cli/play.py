@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -31,6 +32,7 @@ from exchange.cli.cast import (
 )
 from exchange.cli.proving import attacked, auditor
 from exchange.cli.report import Report, written
+from exchange.cli.served import serving
 from exchange.cli.stage import Failed, Stage
 from exchange.cli.three_views import VIEWED, checker, clerk, provider
 from exchange.messages import Language, text
@@ -53,20 +55,23 @@ def play(
     given: Mapping[str, str] = _EMBEDDED,
     *,
     leaves_site: bool = True,
+    served: bool = False,
 ) -> int:
     """Plays it in an empty folder and leaves a site, tokens, the exported log and copies of it, `report.html` and
     `figures.json` there. `given` are settings that the site begins with, such as its engines.
 
     `figures.json` has the figures of the exchange and of its engines, and a digest of every view; the same county on
-    other engines gives the same. Without `leaves_site` the caller takes the engines away, and only what needs no site
-    is told to be tried.
+    other engines gives the same, both being `served` or neither: then one process, `exchange serve`, answers all
+    others. Without `leaves_site` the caller takes the engines away, and only what needs no site is told to be tried.
 
     Returns:
         0 when every check held, else 1 with what did not.
     """
     stage = Stage(folder / "site", folder / "tokens", folder / "audit-log", language, SCENES)
     try:
-        report = _play(stage, folder, seed, scale, given)
+        truth, engines = _prepared(stage, folder, seed, scale, given)
+        with serving(stage, folder, keep=leaves_site) if served else nullcontext():
+            report = _played(stage, folder, (seed, scale, truth.persons, truth.households), engines, truth)
     except Failed as failure:
         print(f"\n✗ {failure}", file=sys.stderr)
         return 1
@@ -78,7 +83,10 @@ def play(
     return 0
 
 
-def _play(stage: Stage, folder: Path, seed: int, scale: float, given: Mapping[str, str]) -> Report:
+def _prepared(
+    stage: Stage, folder: Path, seed: int, scale: float, given: Mapping[str, str]
+) -> tuple["Truth", dict[str, str]]:
+    """The departments' files with the generator's truth, and the site's engines, each as the report names it."""
     from adapters.sample.truth import Truth
 
     stage.scene("demo_generate", seed=seed, scale=scale)
@@ -87,11 +95,17 @@ def _play(stage: Stage, folder: Path, seed: int, scale: float, given: Mapping[st
     truth = Truth.load(source / "truth.json")
     stage.note("demo_synthetic", persons=truth.persons, households=truth.households)
     stage.scene("demo_site")
-    engines = _found(stage, folder, given)
+    return truth, _made(stage, given)
+
+
+def _played(
+    stage: Stage, folder: Path, county: tuple[int, float, int, int], engines: dict[str, str], truth: "Truth"
+) -> Report:
+    _found(stage, folder)
     stage.scene("demo_contracts")
     _contracts(stage)
     stage.scene("demo_publish")
-    published = _publish(stage, source, truth)
+    published = _publish(stage, folder / "departments", truth)
     stage.scene("demo_agreements")
     agreements = _agree(stage, folder)
     stage.scene("demo_clerk")
@@ -112,7 +126,6 @@ def _play(stage: Stage, folder: Path, seed: int, scale: float, given: Mapping[st
     asked = _asked(stage, figures)
     labels = stage.run(AUDITOR, "dataset", "show", VIEWED, "--json", quiet=True).json
     named = {one["path"]: one[stage.language] for one in labels}
-    county = (seed, scale, truth.persons, truth.households)
     return Report(
         stage.language, county, engines, figures, asked, VIEWED, named, views, seen, proof, attacks, stage.checks
     )
@@ -130,12 +143,8 @@ def generate(folder: Path, seed: int, scale: float) -> None:
         raise Failed(done.stderr)
 
 
-def _found(stage: Stage, folder: Path, given: Mapping[str, str]) -> dict[str, str]:
-    """The site, the departments and their people, and the policy: submitted by one person, approved by another.
-
-    Returns:
-        The site's engines, each as the report names it.
-    """
+def _made(stage: Stage, given: Mapping[str, str]) -> dict[str, str]:
+    """The site, and its engines."""
     stage.tokens.mkdir(mode=0o700)
     words = ["--name", "宁远县数据共享交换（合成数据）", "--department", OFFICE, "--principal", AUTHORITY]
     words += [word for name, value in given.items() for word in ("--set", f"{name}={value}")]
@@ -144,6 +153,11 @@ def _found(stage: Stage, folder: Path, given: Mapping[str, str]) -> dict[str, st
     engines = described(read_settings(stage.root, {}))
     for name, engine in engines.items():
         stage.note(f"demo_engine_{name}", engine=engine)
+    return engines
+
+
+def _found(stage: Stage, folder: Path) -> None:
+    """The departments and their people, and the policy: submitted by one person, approved by another."""
     people = folder / "register.json"
     people.write_text(json.dumps(register(), ensure_ascii=False, indent=1), "utf-8")
     stage.run(AUTHORITY, "register", str(people), "--tokens", str(stage.tokens), quiet=True)
@@ -153,7 +167,6 @@ def _found(stage: Stage, folder: Path, given: Mapping[str, str]) -> dict[str, st
         one for one in stage.run(AUTHORITY, "policy", "list", "--json", quiet=True).json if one["status"] == "active"
     ]
     stage.check(text("demo_check_policy", stage.language), [one["revision"] for one in active], [revision])
-    return engines
 
 
 def _contracts(stage: Stage) -> None:

@@ -6,9 +6,10 @@ What a demo made on them is noted in its folder, so that the next demo there tak
 import json
 import os
 import secrets
+import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,9 +17,10 @@ from typing import Any, Final
 from exchange.errors import Invalid, Unavailable
 
 LOCAL: Final = Path(__file__).resolve().parents[2] / "deploy" / "local"
+OPA_FOLDER: Final = "opa"  # in the demo's folder: OPA's configuration, and the number of its process
 NOTED: Final = "servers.json"  # in the demo's folder: what is to be dropped again
 _NAME: Final = "demo"
-_PATIENCE_S: Final = 300  # the first start fetches Kafka
+_PATIENCE_S: Final = 900  # the first start fetches Kafka and builds OPA
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,12 @@ class Place:
 
 
 @contextmanager
-def real_servers(folder: Path, claim: Callable[[Path], Path], *, keep: bool) -> Iterator[tuple[Path, dict[str, str]]]:
-    """The demo's folder, claimed when all servers answer, and the settings of a site on Kafka and PostgreSQL of this
-    machine, in a place that is dropped at the end, unless `keep`. Servers that ran before go on; others are stopped.
+def real_servers(
+    folder: Path, claim: Callable[[Path], Path], given: Mapping[str, str], *, keep: bool
+) -> Iterator[tuple[Path, dict[str, str]]]:
+    """The demo's folder, claimed when all servers answer, and the settings of a site on Kafka, PostgreSQL and OPA of
+    this machine, in a place that is dropped at the end, unless `keep`; `given` settings go first. Servers that ran
+    before go on; others are stopped. OPA's is only built: it starts with the site, whose policies it pulls.
 
     Raises:
         Invalid: `demo_no_servers`: this is no clone of the repository.
@@ -46,6 +51,8 @@ def real_servers(folder: Path, claim: Callable[[Path], Path], *, keep: bool) -> 
             if _run(server, "status").returncode:
                 started.append(server)  # a start that fails half-way is stopped, too
                 _must(server, "start")
+        if "engines.policy" not in given:
+            _must("opa")
         kafka, postgres = _Kafka.local(), _Postgres(_must("postgres", "url"))
         mark = secrets.token_hex(4)
         place = Place(f"{_NAME}_{mark}", f"{_NAME}-{mark}")
@@ -55,7 +62,7 @@ def real_servers(folder: Path, claim: Callable[[Path], Path], *, keep: bool) -> 
         # A crash from here on: the next demo in the folder drops the place.
         postgres.run(f"CREATE DATABASE {place.database}")
         try:
-            yield folder, {**kafka.settings(place), **postgres.settings(place, folder), **policy_engine()}
+            yield folder, {**kafka.settings(place), **postgres.settings(place, folder), **policy_engine(), **given}
         finally:
             if not keep:
                 _drop_noted(folder, kafka, postgres)
@@ -66,12 +73,41 @@ def real_servers(folder: Path, claim: Callable[[Path], Path], *, keep: bool) -> 
 
 
 def policy_engine() -> dict[str, str]:
-    """The setting of the policy engine that a demo on real engines uses: here, and nowhere else, another is chosen.
+    """The settings of a site that is served here and asks an OPA server of this machine, at ports that are free.
 
-    An OPA of `deploy/local/opa.sh` where it was built; without it the embedded engine, as the demo says at its start.
+    It is patient: an OPA looks for policies every other second, and a busy machine is no reason to refuse.
     """
-    binary = LOCAL.parents[1] / ".tools" / "bin" / "opa"
-    return {"engines.policy": f"opa:{binary}"} if os.access(binary, os.X_OK) else {}
+    serve, opa = _free_ports(2)
+    return {
+        "engines.policy": f"opa+http://127.0.0.1:{opa}",
+        "policy.opa.spread_seconds": "60",
+        "policy.opa.network_ms": "5000",
+        "http.port": str(serve),
+    }
+
+
+def start_opa(folder: Path, address: str) -> None:
+    """Starts OPA in the demo's folder, where `exchange policy opa-config` has written to `OPA_FOLDER`.
+
+    Raises:
+        Invalid, Unavailable: as `real_servers` does.
+    """
+    if not (LOCAL / "opa.sh").is_file():
+        raise Invalid("demo_no_servers", where=str(LOCAL))
+    _must("opa", "start", str(folder / OPA_FOLDER), "--addr", address)
+
+
+def stop_opa(folder: Path) -> None:
+    """Stops the OPA server of the demo in this folder, if it left one."""
+    if (folder / OPA_FOLDER / "opa.pid").is_file():
+        _run("opa", "stop", str(folder / OPA_FOLDER))
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def _drop_noted(folder: Path, kafka: "_Kafka", postgres: "_Postgres") -> None:
@@ -187,9 +223,9 @@ class _Postgres:
         }
 
 
-def _must(server: str, word: str) -> str:
+def _must(server: str, *words: str) -> str:
     """What the script printed last; `Unavailable("demo_server")` with what it says when it cannot."""
-    done = _run(server, word)
+    done = _run(server, *words)
     if done.returncode:
         told = [line for line in done.stderr.splitlines() if line.strip()]
         named = [line.partition(": ")[2] for line in told if line.startswith(f"{server}.sh: ")]
@@ -197,14 +233,14 @@ def _must(server: str, word: str) -> str:
     return "".join(done.stdout.strip().splitlines()[-1:])
 
 
-def _run(server: str, word: str) -> "subprocess.CompletedProcess[str]":
-    """`deploy/local/SERVER.sh WORD`; it installs nothing but what the repository pins."""
+def _run(server: str, *words: str) -> "subprocess.CompletedProcess[str]":
+    """`deploy/local/SERVER.sh WORDS`; it installs nothing but what the repository pins."""
     environment: Mapping[str, str] = {"EXCHANGE_POSTGRES_INSTALL": "no", **os.environ}
-    command = [str(LOCAL / f"{server}.sh"), word]
+    command = [str(LOCAL / f"{server}.sh"), *words]
     try:
         return subprocess.run(
             command, capture_output=True, text=True, env=environment, timeout=_PATIENCE_S, check=False
         )
     except subprocess.TimeoutExpired:
-        detail = f"{word} took longer than {_PATIENCE_S} s"
+        detail = f"{' '.join(words[:1])} took longer than {_PATIENCE_S} s".lstrip()
         raise Unavailable("demo_server", where=f"deploy/local/{server}.sh", detail=detail) from None

@@ -64,14 +64,6 @@ class Stage:
 
         The last `lines` of what it wrote are shown, unless `quiet`; a refusal is always shown.
         """
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("EXCHANGE_")}
-        # Sixty processes that each compile the exchange anew would cost more than all that they do.
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        environment["LANG"] = environment["LC_ALL"] = "zh_CN.UTF-8" if self.language == "zh" else "C.UTF-8"
-        if site:
-            environment["EXCHANGE_SITE"] = str(self.root)
-        if who is not None:
-            environment["EXCHANGE_TOKEN"] = f"file:{self.tokens / who}.token"
         shown = " ".join(shlex.quote(_relative(word)) for word in words)
         print(f"  {who or '-'} $ exchange {shown}", flush=True)
         done = subprocess.run(
@@ -79,7 +71,7 @@ class Stage:
             input=stdin,
             capture_output=True,
             encoding="utf-8",
-            env=environment,
+            env=self.environment(who, site=site),
             check=False,
         )
         self.processes += 1
@@ -92,6 +84,18 @@ class Stage:
             released = Path(words[-1]).read_bytes() if words[-2] == "--out" else done.stdout.encode()
             self.views.append((f"{who} {shown}", hashlib.sha256(released).hexdigest()))
         return Played(done.stdout, done.stderr)
+
+    def environment(self, who: str | None, *, site: bool = True) -> dict[str, str]:
+        """The variables of a step: of our own only the site and the token of `who`."""
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("EXCHANGE_")}
+        # Sixty processes that each compile the exchange anew would cost more than all that they do.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        environment["LANG"] = environment["LC_ALL"] = "zh_CN.UTF-8" if self.language == "zh" else "C.UTF-8"
+        if site:
+            environment["EXCHANGE_SITE"] = str(self.root)
+        if who is not None:
+            environment["EXCHANGE_TOKEN"] = f"file:{self.tokens / who}.token"
+        return environment
 
     def check(self, what: str, found: object, expected: object) -> None:
         """Compares a figure that the exchange gave with the one it must be."""

@@ -30,11 +30,15 @@ class Play:
     released: list[str] = field(default_factory=list)
 
 
-def played_in(folder: Path, settings: Mapping[str, str] | None = None) -> Play:
-    """Plays it in a new folder, on the engines of these settings."""
+def played_in(folder: Path, settings: Mapping[str, str] | None = None, *, served: bool = False) -> Play:
+    """Plays it in a new folder, on the engines of these settings; `served` by a process that is a real one."""
     played = Play(folder)
 
-    def run(command: Sequence[str], *, input: str | None, env: Mapping[str, str], **_: Any) -> Any:  # noqa: A002  # its name
+    started = subprocess.run
+
+    def run(command: Sequence[str], *, input: str | None = None, env: Mapping[str, str], **more: Any) -> Any:  # noqa: A002  # its name
+        if "exchange" not in command:  # a script that starts a server
+            return started(command, input=input, env=env, **more)
         words = list(command)[list(command).index("exchange") + 1 :]
         ran = simulator.run(words, env, input or "")
         played.given += [*words, *(f"{name}={value}" for name, value in env.items())]
@@ -46,7 +50,7 @@ def played_in(folder: Path, settings: Mapping[str, str] | None = None) -> Play:
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
         patch.setattr(subprocess, "run", run)  # as `exchange.cli.stage` calls it
         patch.setattr(plays, "generate", _generate)
-        code = plays.play(claimed(played.folder), "en", SEED, SCALE, settings or {})
+        code = plays.play(claimed(played.folder), "en", SEED, SCALE, settings or {}, served=served)
     played.printed = printed.getvalue()
     assert code == 0, played.printed[-2_000:]
     return played

@@ -62,11 +62,45 @@ def test_a_server_that_cannot_start_is_named(tmp_path: Path, monkeypatch: pytest
     assert calls.read_text("utf-8").splitlines()[-2:] == ["postgres stop", "kafka stop"]
 
 
+def test_an_opa_that_cannot_be_built_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the others; with another policy engine by `--set` none is built, and the demo goes on."""
+    missing = "go is not installed: see https://go.dev/doc/install"
+    calls = scripts(
+        tmp_path,
+        monkeypatch,
+        postgres="exit 0",
+        kafka='[ $1 = status ] && exit 0; echo "kafka.sh: it has no address" >&2; exit 3',
+        opa=f'echo "opa.sh: {missing}" >&2; exit 3',
+    )
+    for words, script, sentence in (
+        ((), "deploy/local/opa.sh", missing),
+        (("--set", "engines.policy=regorus:"), "deploy/local/kafka.sh", "it has no address"),
+    ):
+        calls.unlink(missing_ok=True)
+        ran = simulator.run(["demo", str(tmp_path / "demo"), "--engines", "real", "--lang", "en", *words], {})
+        assert ran.code == 3
+        assert "\ndemo_server: " in ran.stderr
+        assert script in ran.stderr
+        assert sentence in ran.stderr
+        assert ("opa " in calls.read_text("utf-8")) == (not words)
+
+
+def test_a_demo_that_left_an_opa_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever takes the folder stops the server whose number lies in it."""
+    calls = scripts(tmp_path, monkeypatch, opa="exit 0")
+    folder = claimed(tmp_path / "demo")
+    (folder / "opa").mkdir()
+    (folder / "opa" / "opa.pid").write_text("1", "utf-8")
+    claimed(folder)
+    assert calls.read_text("utf-8") == "opa stop\n"
+    assert not (folder / "opa").exists()
+
+
 def test_a_script_that_never_ends_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As one that fails."""
     scripts(tmp_path, monkeypatch, postgres="[ $1 = status ] && exit 1; exec sleep 60", kafka="exit 1")
     monkeypatch.setattr(servers, "_PATIENCE_S", 0.5)
-    with pytest.raises(Unavailable) as caught, real_servers(tmp_path / "demo", claimed, keep=True):
+    with pytest.raises(Unavailable) as caught, real_servers(tmp_path / "demo", claimed, {}, keep=True):
         pass
     assert (caught.value.code, caught.value.where) == ("demo_server", "deploy/local/postgres.sh")
 
@@ -90,11 +124,13 @@ def test_its_place_is_gone_afterwards(tmp_path: Path, monkeypatch: pytest.Monkey
     kafka = services.kafka()
     if kafka.folder is None:
         pytest.skip("no kafka of our own: its administrator's password is not known")
-    calls = scripts(tmp_path, monkeypatch, postgres=f"echo '{postgres_server.url}'", kafka=f"echo '{kafka.url}'")
+    calls = scripts(
+        tmp_path, monkeypatch, postgres=f"echo '{postgres_server.url}'", kafka=f"echo '{kafka.url}'", opa="exit 0"
+    )
     shutil.copytree(kafka.folder / "secrets", tmp_path / "build" / "services" / "kafka" / "secrets")
     places = []
     for keep in (True, False):
-        with real_servers(tmp_path / "demo", claimed, keep=keep) as (folder, given):
+        with real_servers(tmp_path / "demo", claimed, {}, keep=keep) as (folder, given):
             places.append(json.loads((folder / NOTED).read_text("utf-8")))
             settings = new_settings(folder / "site", {**given, "name": "x", "origin": "x.invalid/x"})
             client, place = kafka_client(settings, *settings.engine("log"))

@@ -16,6 +16,7 @@ LOCALES = {"en": "C.UTF-8", "zh": "zh_CN.UTF-8"}
 
 @pytest.mark.whole
 @pytest.mark.processes
+@pytest.mark.enable_socket
 @pytest.mark.parametrize("name", TUTORIALS)
 def test_a_tutorial_can_be_followed(name: str, tmp_path: Path) -> None:
     """Every command of a tutorial, run in an empty folder, ends well and prints what stands there."""

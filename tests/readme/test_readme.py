@@ -15,6 +15,7 @@ ROOT = blocks.README.parent
 
 
 @pytest.mark.processes
+@pytest.mark.enable_socket
 @pytest.mark.demo
 def test_the_commands_print_what_the_readme_says(tmp_path: Path) -> None:
     """The console blocks, run by a shell in one folder after another, end well and print what stands there."""
