@@ -19,7 +19,8 @@ the logs, and whoever has these makes it again, byte for byte.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -139,6 +140,20 @@ class Segment:
         if shown(found, count, self._sealed.root, self._width, low, high) != rows:
             raise self._damaged("its rows do not give its root")
         return found
+
+    def pages(self, spans: Iterable[tuple[bytes, bytes | None]]) -> tuple[Mapping[int, bytes], Sequence[bytes]]:
+        """The pages that hold the rows of these spans and their neighbours, by number, and the hashes that lead from
+        them all to the root, left to right.
+        """
+        count, numbers = self._sealed.count, set[int]()
+        for low, high in spans if count else ():
+            start, rows = self._span(low, high)
+            numbers.update(range(max(start - 1, 0) // PAGE, min(start + len(rows), count - 1) // PAGE + 1))
+        pages = {number: self._page(number) for number in sorted(numbers)}
+        proof = pages_proof(self._hashes(), pages) if count else []
+        if count and pages_root(self._pages, pages, proof) != self._sealed.root:
+            raise self._damaged("its rows do not give its root")
+        return pages, proof
 
     def rows(self) -> Iterator[bytes]:
         """Every row, in order."""
@@ -264,6 +279,46 @@ def range_root(count: int, first: int, hashes: Sequence[bytes], proof: Sequence[
             return next(rest)
         if first <= low <= high <= last:
             return root(hashes[low - first : high - first])
+        middle = low + _split(high - low)
+        left = walk(low, middle)
+        return node_hash(left, walk(middle, high))
+
+    try:
+        found = walk(0, count)
+    except StopIteration:
+        return None
+    return None if next(rest, None) is not None else found
+
+
+def pages_proof(hashes: Sequence[bytes], numbers: Iterable[int]) -> list[bytes]:
+    """The hashes that lead from the leaves of these numbers to the root, left to right."""
+    ordered = sorted(numbers)
+
+    def walk(low: int, high: int) -> Iterator[bytes]:
+        at = bisect_left(ordered, low)
+        if at == len(ordered) or ordered[at] >= high:
+            yield root(hashes[low:high])
+        elif high - low > 1:
+            middle = low + _split(high - low)
+            yield from walk(low, middle)
+            yield from walk(middle, high)
+
+    return list(walk(0, len(hashes)))
+
+
+def pages_root(count: int, pages: Mapping[int, bytes], proof: Sequence[bytes]) -> bytes | None:
+    """The root of a tree of `count` leaves, of which these are some; None where the proof has not exactly the hashes
+    that are missing.
+    """
+    ordered, rest = sorted(pages), iter(proof)
+    leaves = dict(zip(ordered, leaf_hashes([pages[number] for number in ordered]), strict=True))
+
+    def walk(low: int, high: int) -> bytes:
+        at = bisect_left(ordered, low)
+        if at == len(ordered) or ordered[at] >= high:
+            return next(rest)
+        if high - low == 1:
+            return leaves[low]
         middle = low + _split(high - low)
         left = walk(low, middle)
         return node_hash(left, walk(middle, high))

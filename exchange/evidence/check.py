@@ -10,7 +10,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Sequence
 
-from . import avro, forms
+from . import avro, complete, forms
 
 FORMAT = "exchange.evidence/1"
 # The schema of the kind `schema`, by which every other schema is read; its text stands in the log too.
@@ -63,7 +63,9 @@ class Entry:
 @dataclass(frozen=True)
 class Result:
     """What became of a bundle. `proved` and `unproved` are stable codes, each with a number; `answer` are the proved
-    entries that answer the question.
+    entries that answer the question. `covered` is empty unless the answer is proved to be complete: `entries` of the
+    log, of which `sealed` by segments, `records` the end of each partition's sealed positions, `excluded` and `later`
+    the entries that covered the subjects and held them back, and those behind the answer that may concern them.
     """
 
     findings: list[Finding]
@@ -76,6 +78,7 @@ class Result:
     checkpoint_fingerprint: str
     proved: dict[str, int]
     unproved: dict[str, int]
+    covered: dict[str, Any]
 
     @property
     def ok(self) -> bool:
@@ -97,6 +100,7 @@ class Result:
             "answer": [one.index for one in self.answer],
             "proved": self.proved,
             "unproved": self.unproved,
+            "covered": self.covered,
         }
 
 
@@ -112,6 +116,7 @@ def check(path: str, vkey: str | None = None, kept: Sequence[bytes] = ()) -> Res
         run.history(files, kept)
         run.strays(files)
         run.question(files)
+        run.complete(files)
         run.grounds()
     return run.result()
 
@@ -126,6 +131,7 @@ class _Check:
         self.answer: list[Entry] = []
         self.proved: dict[str, int] = {}
         self.unproved: dict[str, int] = {}
+        self.covered: dict[str, Any] = {}
 
     def find(self, code: str, place: object = "", detail: object = "") -> None:
         if len(self.findings) < 200:
@@ -257,10 +263,8 @@ class _Check:
     def strays(self, files: dict[str, bytes]) -> None:
         """Every file of the bundle is one that was judged."""
         for name in sorted(files):
-            if name.startswith("segments/"):
-                self.unproved["segments"] = self.unproved.get("segments", 0) + 1
-            elif name not in ("vkey", "checkpoint", "question.json") and not (
-                _ENTRY.fullmatch(name) or _KEPT.fullmatch(name)
+            if name not in ("vkey", "checkpoint", "question.json") and not (
+                _ENTRY.fullmatch(name) or _KEPT.fullmatch(name) or complete.FILE.fullmatch(name)
             ):
                 self.find("file_stray", name)
 
@@ -296,6 +300,50 @@ class _Check:
         self.unproved.update({"completeness": 0, "outside": 0})
         if by_position:
             self.unproved["positions"] = by_position
+
+    def complete(self, files: dict[str, bytes]) -> None:
+        """That the answer leaves nothing out, where the question says that segments prove it."""
+        if not self.asked or self.checkpoint is None:
+            return
+        if "sealed" not in self.asked:
+            for name in sorted(files):
+                if complete.FILE.fullmatch(name):
+                    self.find("file_stray", name)
+            return
+        tags, size = [bytes.fromhex(tag) for tag in self.asked["tags"]], self.asked["size"]
+        told = {int(row["index"]): sorted(row["positions"]) for row in self.asked["answer"]}
+        try:
+            found = complete.shown(files, self.entries, tags, self.asked["sealed"], size, self.checkpoint.size)
+        except complete.LeftOut as error:
+            self.find(*error.args)
+            return
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+            self.find("segment_differs", "segments", type(error).__name__)
+            return
+        wrong = [index for index in sorted({*told, *found.found}) if told.get(index) != found.found.get(index)]
+        for index in wrong:
+            self.find("answer_incomplete" if index in found.found else "answer_foreign", index)
+        if not wrong:
+            self._covers(found)
+
+    def _covers(self, found: complete.Shown) -> None:
+        later = [index for index in found.later if index != self.asked["asked"]]
+        records = {"%s/%d" % place: end for place, end in sorted(found.records.items())}
+        names = ("entries", "sealed", "records", "excluded", "later")
+        values = (self.asked["size"], self.asked["sealed"], records, found.excluded, later)
+        self.covered = dict(zip(names, values))
+        del self.unproved["completeness"]
+        self.unproved.pop("positions", None)
+        self.proved["complete"] = self.asked["size"]
+        if found.excluded:
+            self.proved["excluded"] = len(found.excluded)
+        if found.unseen:
+            self.unproved["later"] = found.unseen
+        else:
+            self.proved["later"] = self.checkpoint.size - self.asked["size"] if self.checkpoint else 0
+        if later:
+            self.unproved["since"] = len(later)
+        self.unproved.update({"records": len(records), "lists": self.asked["sealed"]})
 
     def grounds(self) -> None:
         """What each release of the answer rests on, as far as it is in the bundle."""
@@ -360,6 +408,7 @@ class _Check:
             of_text,
             self.proved,
             self.unproved,
+            self.covered,
         )
 
 

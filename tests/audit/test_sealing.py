@@ -8,7 +8,7 @@ import pytest
 
 from exchange.audit.log import AuditLog
 from exchange.audit.sealing import SPAN, Segmented, Segments, rows_of, segments_of, tiling
-from exchange.audit.segments import WIDTHS, Sealed, shown
+from exchange.audit.segments import PAGE, Sealed, pages_root
 from exchange.audit.subjects import SubjectIndex
 from exchange.errors import Tampered
 from tests.audit.building import clock, log_at, release
@@ -46,20 +46,19 @@ def test_the_sealed_part_finds_what_the_index_finds(tmp_path: Path, log: AuditLo
     """
     segments, made = _segments(tmp_path, log), []
     size = log.size
-    count = segments.seal([], ENDS, 1, lambda: made.append(1))
+    count = segments.seal([], log.size, ENDS, 1, lambda: made.append(1))
     assert count == len(made) == len(ENDS) + 2 == len(_named_in(log))
     index = _index(tmp_path, log)
     for tag in TAGS:
-        answer = segments.answer(tag, _named_in(log))
+        answer = segments.answer([tag], _named_in(log))
         assert (answer.entries, answer.records) == (size, ENDS)
         seen = {one.index for one in index.who_saw(tag) if one.index < size}
         assert seen <= answer.indexes
         bodies = {index: log.entry(index)[1] for index in answer.indexes - seen}
         assert all(body["excluded"] for body in bodies.values())
         for part in answer.parts:
-            sealed, width = part.segment.sealed, WIDTHS[part.segment.list]
-            rows = shown(part.found, sealed.count, sealed.root, width, part.low, part.high)
-            assert rows == list(part.found.rows)
+            pages = -(-part.segment.sealed.count // PAGE)
+            assert pages_root(pages, part.pages, part.proof) == part.segment.sealed.root
     index.close()
 
 
@@ -68,13 +67,13 @@ def test_sealing_goes_on_where_it_was(tmp_path: Path, log: AuditLog) -> None:
     segment is taken for one's own.
     """
     segments = _segments(tmp_path, log)
-    first = segments.seal([], ENDS, 1, lambda: None)
+    first = segments.seal([], log.size, ENDS, 1, lambda: None)
     assert first == 4
     size = log.size
     known = _named_in(log)
-    assert segments.seal(known, ENDS, 1_000, lambda: None) == 0
+    assert segments.seal(known, log.size, ENDS, 1_000, lambda: None) == 0
     assert log.size == size
-    assert segments.seal(known, ENDS, 1, lambda: None) == 2  # the entries that the first sealing made
+    assert segments.seal(known, log.size, ENDS, 1, lambda: None) == 2  # the entries that the first sealing made
     again = _segments(tmp_path / "other", log)
     before = {one.index: one for one in _named_in(log)}
     for one in before.values():
@@ -87,18 +86,18 @@ def test_sealing_goes_on_where_it_was(tmp_path: Path, log: AuditLog) -> None:
 def test_a_missing_file_is_made_again_and_a_changed_log_is_noticed(tmp_path: Path, log: AuditLog) -> None:
     """Files are derived; what cannot be made as it was sealed is no answer."""
     segments = _segments(tmp_path, log)
-    segments.seal([], ENDS, 1, lambda: None)
+    segments.seal([], log.size, ENDS, 1, lambda: None)
     known = _named_in(log)
-    before = {tag: segments.answer(tag, known).indexes for tag in TAGS}
+    before = {tag: segments.answer([tag], known).indexes for tag in TAGS}
     for file in (tmp_path / "segments").iterdir():
         file.unlink()
-    assert {tag: segments.answer(tag, known).indexes for tag in TAGS} == before
+    assert {tag: segments.answer([tag], known).indexes for tag in TAGS} == before
     for file in (tmp_path / "segments").iterdir():
         file.unlink()
     fewer = {place: rows[:-1] for place, rows in RECORDS.items()}
     other = Segments(tmp_path / "segments", log, _reader(fewer), clock())
     with pytest.raises(Tampered):
-        other.answer(TAGS[0], known)
+        other.answer(TAGS[:1], known)
 
 
 @pytest.mark.parametrize(
