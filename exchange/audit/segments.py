@@ -310,6 +310,8 @@ def pages_root(count: int, pages: Mapping[int, bytes], proof: Sequence[bytes]) -
     """The root of a tree of `count` leaves, of which these are some; None where the proof has not exactly the hashes
     that are missing.
     """
+    if not count:
+        return None if pages or proof else EMPTY_ROOT
     ordered, rest = sorted(pages), iter(proof)
     leaves = dict(zip(ordered, leaf_hashes([pages[number] for number in ordered]), strict=True))
 

@@ -6,29 +6,21 @@ import hashlib
 import json
 import os
 import re
-import zlib
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Sequence
 
 from . import avro, complete, forms
+from .complete import Shown
+from .question import asks, canonical, concerns
 
 FORMAT = "exchange.evidence/1"
 # The schema of the kind `schema`, by which every other schema is read; its text stands in the log too.
 _SCHEMA_PREFIX = "d47716b0fe6b8764"
 _ENTRY = re.compile(r"(entries|proofs)/(0|[1-9][0-9]{0,17})")
 _KEPT = re.compile(r"(kept|consistency)/(0|[1-9][0-9]{0,17})")
-_SHOWN = ("release", "refusal", "audit_query")
 _SAME = (
-    "agreement",
-    "dataset",
-    "purpose",
-    "policy_revision",
-    "expires_ns",
-    "schema",
-    "action",
-    "case",
-    "zone",
-    "actor",
+    *("agreement", "dataset", "purpose", "policy_revision", "expires_ns"),
+    *("schema", "action", "case", "zone", "actor"),
 )
 _SCHEMA_OF_SCHEMAS = json.dumps(
     {
@@ -273,7 +265,7 @@ class _Check:
         data = files.get("question.json", b"")
         try:
             asked = json.loads(data.decode("utf-8"))
-            if _canonical(asked) + b"\n" != data or asked["format"] != FORMAT or asked["query"] != "who_saw":
+            if canonical(asked) + b"\n" != data or asked["format"] != FORMAT or asked["query"] != "who_saw":
                 raise forms.Wrong("not in its one form")
             entry = self.entries.get(asked["asked"])
             rows = [(int(row["index"]), list(map(int, row["positions"]))) for row in asked["answer"]]
@@ -282,7 +274,7 @@ class _Check:
             self.find("file_changed", "question.json", "not a question in its one form")
             return
         told = {name: value for name, value in asked.items() if name != "asked"}
-        if entry is None or entry.kind != "audit_query" or not _asks(entry.body, told, tags, len(rows)):
+        if entry is None or entry.kind != "audit_query" or not asks(entry.body, told, tags, len(rows)):
             self.find("question_differs", "question.json", asked["asked"])
             return
         self.asked = asked
@@ -291,7 +283,7 @@ class _Check:
             found = self.entries.get(index)
             if found is None:
                 self.find("answer_missing", index)
-            elif not _concerns(found, tags, positions):
+            elif not concerns(found, tags, positions):
                 self.find("answer_foreign", index)
             else:
                 self.answer.append(found)
@@ -326,7 +318,7 @@ class _Check:
         if not wrong:
             self._covers(found)
 
-    def _covers(self, found: complete.Shown) -> None:
+    def _covers(self, found: Shown) -> None:
         later = [index for index in found.later if index != self.asked["asked"]]
         records = {"%s/%d" % place: end for place, end in sorted(found.records.items())}
         names = ("entries", "sealed", "records", "excluded", "later")
@@ -410,36 +402,3 @@ class _Check:
             self.unproved,
             self.covered,
         )
-
-
-def _canonical(document: Any) -> bytes:
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
-
-
-def _asks(body: dict[str, Any], told: dict[str, Any], tags: list[bytes], results: int) -> bool:
-    """Whether this entry of the log asked exactly this and got exactly this answer."""
-    digest = "sha256:" + hashlib.sha256(_canonical(told)).hexdigest()
-    stated = (body["query"], body["tags"], body["size"], body["results"], body["parameters_digest"])
-    return bool(stated == (told["query"], tags, told["size"], results, digest))
-
-
-def _concerns(entry: Entry, tags: list[bytes], positions: list[int]) -> bool:
-    """Whether the entry names one of the subjects, or is a release that showed all of these positions."""
-    if entry.kind not in _SHOWN:
-        return False
-    body = entry.body
-    if set(tags) & set(body["tags"]):
-        return True
-    if entry.kind != "release" or body["lo"] is None or not positions:
-        return False
-    if not all(body["lo"] <= one < body["hi"] for one in positions):
-        return False
-    if body["excluded"] is None:
-        return True
-    try:
-        length = (body["hi"] - body["lo"] + 7) // 8
-        bits = zlib.decompressobj().decompress(body["excluded"], min(length, 1 << 20) + 1)
-    except zlib.error:
-        return False
-    places = [one - body["lo"] for one in positions]
-    return len(bits) == length and not any(bits[place >> 3] >> (place & 7) & 1 for place in places)

@@ -13,7 +13,10 @@ import hashlib
 import re
 import zlib
 from bisect import bisect_left
+from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+from .question import SHOWN
 
 PAGE = 256
 SPAN = 16384  # positions in one row of `@ranges` at the most
@@ -27,7 +30,8 @@ class LeftOut(Exception):
     """The proof does not hold: a stable code, the place, the facts."""
 
 
-class Segment(NamedTuple):
+@dataclass(frozen=True)
+class Segment:
     """A segment that the log names, with the pages of it that are proved, by number."""
 
     index: int
@@ -76,8 +80,8 @@ class Shown(NamedTuple):
 def shown(
     files: Dict[str, bytes], entries: Dict[int, Any], tags: Sequence[bytes], sealed: int, size: int, checkpoint: int
 ) -> Shown:
-    """Judges the segments of a bundle whose proved entries these are. `sealed` entries of the log are said to be covered
-    by them, `size` by the answer. `LeftOut` says what is missing.
+    """Judges the segments of a bundle whose proved entries these are. `sealed` entries of the log are said to be
+    covered by them, `size` by the answer. `LeftOut` says what is missing.
     """
     tiles = _tiles(_segments(files, entries))
     named, ranges = (tiles.pop((name, 0), []) for name in _LOG)
@@ -241,7 +245,7 @@ def _key(place: Place) -> bytes:
 
 
 def _names(entry: Any, tags: Sequence[bytes]) -> bool:
-    return entry.kind in ("release", "refusal", "audit_query") and bool(set(tags) & set(entry.body["tags"]))
+    return entry.kind in SHOWN and bool(set(tags) & set(entry.body["tags"]))
 
 
 def _may_concern(entry: Any, tags: Sequence[bytes], records: Dict[Place, int], positions: Positions) -> bool:
@@ -266,10 +270,13 @@ def _concerns_later(entry: Any, tags: Sequence[bytes], records: Dict[Place, int]
 
 def _showed(entry: Any, tags: Sequence[bytes], positions: Positions) -> Tuple[bool, List[int]]:
     """Whether the entry concerns the subjects, and the positions of their records that it showed."""
-    body, places = entry.body, set()
+    body = entry.body
+    places: set[int] = set()
     if entry.kind == "release" and body["lo"] is not None:
         covered = [at for at in positions.get((body["topic"], body["partition"]), []) if body["lo"] <= at < body["hi"]]
-        places.update(at for at in covered if not _is_excluded(body["excluded"], at - body["lo"], body["hi"] - body["lo"]))
+        places.update(
+            at for at in covered if not _is_excluded(body["excluded"], at - body["lo"], body["hi"] - body["lo"])
+        )
     if entry.kind == "release":
         named = zip(body["tags"], body["positions"])
         places.update(at for tag, at in named if tag in tags and at is not None)

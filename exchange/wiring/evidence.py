@@ -25,8 +25,8 @@ _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 def bundle(exchange: "Exchange", who: "Principal", tags: Sequence[str], kept: Sequence[bytes] = ()) -> bytes:
     """Who saw these subjects (tags in hex), with every proof, as `exchange.evidence` describes it.
 
-    What is not sealed yet is sealed first; the question and its answer are an entry of the log before this returns. Reads the log once: what the answer's
-    releases rest on can be anywhere before them.
+    What is not sealed yet is sealed first; the question and its answer are an entry of the log before this returns.
+    Reads the log once: what the answer's releases rest on can be anywhere before them.
 
     Raises:
         Refused: `auditor_required`, audited.

@@ -35,7 +35,7 @@ def answer(exchange: "Exchange", tags: Sequence[bytes]) -> Answer:
     _sealed(exchange, 1, lambda: None)
     known = exchange.followed().segments()
     with exchange.sealing:
-        return _segments(exchange).answer(tags, known)
+        return of(exchange).answer(tags, known)
 
 
 def _sealed(exchange: "Exchange", least: int, on_segment: Callable[[], None]) -> int:
@@ -47,9 +47,10 @@ def _sealed(exchange: "Exchange", least: int, on_segment: Callable[[], None]) ->
         for partition in range(partitions)
     }
     with exchange.sealing:
-        return _segments(exchange).seal(index.segments(), size, ends, least, on_segment)
+        return of(exchange).seal(index.segments(), size, ends, least, on_segment)
 
 
-def _segments(exchange: "Exchange") -> Segments:
+def of(exchange: "Exchange") -> Segments:
+    """The segments of this exchange; whoever uses them holds `exchange.sealing`."""
     folder = exchange.settings.path("data/segments")
     return Segments(folder, exchange.audit, exchange.read_tags, exchange.now_ns)

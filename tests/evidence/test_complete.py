@@ -230,7 +230,7 @@ def _pages_cut(topic: str) -> Forge:
     return forge
 
 
-def _relabelled(bundle: Bundle, world: World) -> Bundle:
+def _relabelled(bundle: Bundle, _: World) -> Bundle:
     """The pages of one partition's records under the entry of another's."""
     one, other = _of(bundle, "ps.person", 0)[0], _of(bundle, "ps.person", 1)[0]
     return _swapped(bundle, one, replace(one, pages=other.pages, proof=other.proof))
@@ -240,7 +240,7 @@ def _older(bundle: Bundle, topic: str) -> Bundle:
     return _swapped(bundle, _of(bundle, topic)[-1], None)
 
 
-def _row_gone(bundle: Bundle, world: World) -> Bundle:
+def _row_gone(bundle: Bundle, _: World) -> Bundle:
     """The subject's first row in the records, out of its page."""
     part = next(one for one in _of(bundle, "ps.person") if any(bundle.tag in page for page in one.pages.values()))
     number, page = next((number, page) for number, page in part.pages.items() if bundle.tag in page)
@@ -248,7 +248,7 @@ def _row_gone(bundle: Bundle, world: World) -> Bundle:
     return _swapped(bundle, part, replace(part, pages={**part.pages, number: page[:at] + page[at + 24 :]}))
 
 
-def _exchanged(bundle: Bundle, world: World) -> Bundle:
+def _exchanged(bundle: Bundle, _: World) -> Bundle:
     one, other = next((one, other) for one in bundle.parts for other in bundle.parts if one.proof != other.proof)
     changed = _swapped(bundle, one, replace(one, proof=other.proof))
     return _swapped(changed, other, replace(other, proof=one.proof))
@@ -268,35 +268,33 @@ FORGED: Mapping[str, tuple[Forge, set[str]]] = {
         {"entry_left_out"},
     ),
     "a release is in the bundle and not in the answer": (
-        lambda b, w: replace(_without(b, sorted(b.answer)[4]), entries=b.entries),
+        lambda b, _: replace(_without(b, sorted(b.answer)[4]), entries=b.entries),
         {"answer_incomplete"},
     ),
-    "an entry that no segment covers is left out": (lambda b, w: _without(b, len(b.leaves) - 2), {"entry_left_out"}),
+    "an entry that no segment covers is left out": (lambda b, _: _without(b, len(b.leaves) - 2), {"entry_left_out"}),
     "a position is not told": (
-        lambda b, w: replace(b, answer={**b.answer, next(at for at, some in b.answer.items() if some): []}),
+        lambda b, _: replace(b, answer={**b.answer, next(at for at, some in b.answer.items() if some): []}),
         {"answer_incomplete", "answer_foreign"},
     ),
     "a page of records is left out": (_pages_cut("ps.person"), {"segment_rows"}),
     "the span of ranges is too narrow": (_pages_cut("@ranges"), {"segment_rows"}),
     "a row is left out": (_row_gone, {"segment_differs"}),
-    "records as they were sealed earlier": (lambda b, w: _older(b, "ps.person"), {"segment_gap"}),
-    "named as it was sealed earlier": (lambda b, w: _older(b, "@named"), {"segment_gap"}),
-    "ranges as they were sealed earlier": (lambda b, w: _older(b, "@ranges"), {"segment_gap"}),
+    "records as they were sealed earlier": (lambda b, _: _older(b, "ps.person"), {"segment_gap"}),
+    "named as it was sealed earlier": (lambda b, _: _older(b, "@named"), {"segment_gap"}),
+    "ranges as they were sealed earlier": (lambda b, _: _older(b, "@ranges"), {"segment_gap"}),
     "sealed earlier, and the question says so": (
-        lambda b, w: replace(
-            _older(_older(b, "@named"), "@ranges"), sealed=_of(b, "@named")[0].segment.hi
-        ),
+        lambda b, _: replace(_older(_older(b, "@named"), "@ranges"), sealed=_of(b, "@named")[0].segment.hi),
         {"entry_left_out"},
     ),
-    "a gap between segments": (lambda b, w: _swapped(b, _of(b, "ps.person")[0], None), {"segment_gap"}),
+    "a gap between segments": (lambda b, _: _swapped(b, _of(b, "ps.person")[0], None), {"segment_gap"}),
     "no segments of a partition": (
-        lambda b, w: replace(b, parts=[one for one in b.parts if one not in _of(b, "ps.person", 1)]),
+        lambda b, _: replace(b, parts=[one for one in b.parts if one not in _of(b, "ps.person", 1)]),
         {"partition_missing"},
     ),
     "pages of another partition": (_relabelled, {"segment_differs"}),
-    "another subject": (lambda b, w: replace(b, tag=TAGS[12]), {"answer_foreign", "segment_rows"}),
+    "another subject": (lambda b, _: replace(b, tag=TAGS[12]), {"answer_foreign", "segment_rows"}),
     "proofs of another segment": (_exchanged, {"segment_differs"}),
-    "no segments at all": (lambda b, w: replace(b, parts=[]), {"segment_gap"}),
+    "no segments at all": (lambda b, _: replace(b, parts=[]), {"segment_gap"}),
 }
 
 
