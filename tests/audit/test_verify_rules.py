@@ -4,6 +4,7 @@ import json
 import shutil
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from exchange.audit import verify_rights, verify_rules
 from exchange.audit.entries import Entry, counters_digest, make
 from exchange.audit.verify import verify
+from exchange.audit.verify_state import read_state
 from tests.audit.building import (
     DECISION,
     DIGEST,
@@ -417,3 +419,29 @@ def test_segments_of_records_hold_as_many_as_were_committed(tmp_path: Path) -> N
     assert _after(tmp_path, more[0], _segment("ps.person", 0, 1_005, rows, count=1_008)) == [("segment_differs", 1)]
     assert _after(tmp_path, _segment("ps.person", 0, 1_001, rows)) == [("segment_span", 0)]
     assert _after(tmp_path, _segment("ps.other", 0, 10, rows[:10])) == [("segment_span", 0)]
+
+
+def test_a_resumed_run_makes_again_what_it_has_seen(tmp_path: Path) -> None:
+    """A segment that reaches behind its beginning is counted as not judged; later ones are judged; a state of a version
+    that judged none is not gone on from.
+    """
+    log, state = tmp_path / "log", tmp_path / "state"
+    before = [*grounds(), control(1), release(1)]
+    start = len(leaves_of(before))
+    write_log(log, leaves_of(before))
+    assert verify(log, VKEY, state=state).ok
+    old = state.read_bytes()
+    more = [refusal(1), _segment("@named", 0, start + 1, [b"x" * 24]), _segment("@named", start + 1, start + 2, [])]
+    write_log(log, leaves_of([*before, *more]))
+    found = verify(log, VKEY, state=state)
+    assert (found.ok, found.resumed_at, found.unchecked["segments"]) == (True, start, 1)
+    state.write_bytes(old)
+    write_log(log, leaves_of([*before, *more, _segment("@named", start + 2, start + 3, [b"x" * 24])]))
+    assert [(one.code, one.index) for one in verify(log, VKEY, state=state).findings] == [
+        ("segment_differs", start + 3)
+    ]
+    kept = read_state(state, VKEY)
+    assert kept is not None
+    replace(kept, rules={name: value for name, value in kept.rules.items() if name != "segments"}).write(state)
+    again = verify(log, VKEY, state=state)
+    assert (again.resumed_at, [one.code for one in again.findings]) == (0, ["segment_differs"] * 2)

@@ -3,6 +3,7 @@
 import pytest
 
 from exchange.audit.segments import PAGE, pages_root
+from exchange.audit.verify import verify
 from exchange.control.questions import Request
 from exchange.errors import Refused
 from exchange.settings import secret
@@ -62,5 +63,7 @@ def test_index_and_segments_are_made_again_from_the_logs(site: Site) -> None:
         known = exchange.subjects.segments()
         again = sealed.of(exchange).answer(tag, known)
         assert (again, exchange.audit.size) == (found, size)
+    verdict = verify(data / "audit", (site.root / "keys" / "audit.vkey").read_text("utf-8").strip())
+    assert (verdict.findings, verdict.entries["index_segment"]) == ((), 4)
     for name, data_of in files.items():
         assert (data / "segments" / name).read_bytes() == data_of
