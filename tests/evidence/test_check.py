@@ -98,6 +98,7 @@ def test_equal_files_give_equal_bytes(made: Path) -> None:
         (4, [], ["key_other", "checkpoint_invalid"], None),
         (5, [], [], ["history_rewritten"]),
         (6, ["agreement_not_in_force"], ["agreement_not_in_force"], None),
+        (7, ["entry_left_out"], ["entry_left_out"], None),
     ],
 )
 def test_the_lesson(
