@@ -7,13 +7,13 @@ same root.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
 from exchange.audit.entries import entry_id, make
 from exchange.audit.log import AuditLog
-from exchange.audit.segments import WIDTHS, Found, List, Sealed, opened, place_of, seal, span_of
+from exchange.audit.segments import PLACE, WIDTHS, List, Sealed, opened, place_of, seal, span_of
 from exchange.errors import Invalid, Tampered
 from exchange.names import digest
 
@@ -45,25 +45,30 @@ class Segmented:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one segment says about a span of keys."""
+    """What one segment shows: the pages that hold all rows that were asked for and their neighbours, by number, and the
+    hashes that lead from these to its root, left to right.
+    """
 
     segment: Segmented
-    low: bytes
-    high: bytes | None
-    found: Found
+    pages: Mapping[int, bytes]
+    proof: Sequence[bytes]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """Every entry that may concern a subject among the first `entries` of the log, as far as the records that were
+    """Every entry that may concern the subjects among the first `entries` of the log, as far as the records that were
     sealed go (`records`: by topic and partition, up to which position), with the parts of segments that prove that
     there is no other. A release whose bitmap excludes the subject's positions is still among them.
+
+    `whole` is whether all that was released among these entries lies in the sealed records: where it does not (records
+    of a topic that is gone), nobody can say whose they were.
     """
 
     entries: int
     records: Mapping[tuple[str, int], int]
-    parts: list[Part] = field(default_factory=list)
-    indexes: set[int] = field(default_factory=set)
+    parts: Sequence[Part]
+    indexes: frozenset[int]
+    whole: bool
 
 
 def tiling(segments: Iterable[Segmented]) -> list[Segmented]:
@@ -76,6 +81,18 @@ def tiling(segments: Iterable[Segmented]) -> list[Segmented]:
     return chosen
 
 
+def _merged(tiles: Sequence[Segmented], end: int) -> int:
+    """Where the next segment of the audit log begins: one that is no longer than it is taken into it, so that however
+    often a little is sealed, few segments cover the log. Records stay as they were sealed: some may be gone since.
+    """
+    lo = tiles[-1].hi if tiles else 0
+    for one in reversed(tiles):
+        if one.hi - one.lo > end - lo or end - one.lo > SEGMENT:
+            break
+        lo = one.lo
+    return lo
+
+
 class Segments:
     """The sealed part of the index over both logs; `folder` holds its files. One thread at a time."""
 
@@ -86,19 +103,22 @@ class Segments:
     def seal(
         self,
         known: Sequence[Segmented],
+        size: int,
         ends: Mapping[tuple[str, int], int],
         least: int,
         on_segment: Callable[[], None],
     ) -> int:
         """Seals what is behind the known segments: of each partition up to its committed end, of the audit log up to
-        its published size, where at least `least` positions or entries wait. How many segments were made; their entries
-        are in a checkpoint.
+        `size`, where at least `least` positions or entries wait. How many segments were made; their entries are in a
+        checkpoint. `ends` were looked up after `size`: so the sealed records hold all that was released before it.
         """
-        places = {**ends, ("@named", 0): self._audit.size, ("@ranges", 0): self._audit.size}
+        places = {**ends, ("@named", 0): size, ("@ranges", 0): size}
         made = 0
         for (topic, partition), end in places.items():
             tiles = tiling(one for one in known if (one.topic, one.partition) == (topic, partition))
             lo = tiles[-1].hi if tiles else 0
+            if end - lo >= max(least, 1) and topic in _OF_LOG:
+                lo = _merged(tiles, end)
             while end - lo >= max(least, 1):
                 hi = min(end, lo + SEGMENT)
                 self._seal_one(topic, partition, lo, hi)
@@ -106,24 +126,37 @@ class Segments:
                 on_segment()
         return made
 
-    def answer(self, tag: bytes, known: Sequence[Segmented]) -> Answer:
-        """What the sealed part of both logs says about a subject, with its proof."""
+    def answer(self, tags: Sequence[bytes], known: Sequence[Segmented]) -> Answer:
+        """What the sealed part of both logs says about these subjects, with its proof."""
         by_place: dict[tuple[str, int], list[Segmented]] = {}
         for one in known:
             by_place.setdefault((one.topic, one.partition), []).append(one)
         tiles = {place: tiling(segments) for place, segments in by_place.items()}
         ends = {place: chosen[-1].hi if chosen else 0 for place, chosen in tiles.items()}
         entries = min(ends.pop(("@named", 0), 0), ends.pop(("@ranges", 0), 0))
-        answer = Answer(entries, ends)
-        for row in self._look(answer, tiles.pop(("@named", 0), []), *span_of(tag)):
-            answer.indexes.add(int.from_bytes(row[16:], "big"))
-        ranges = tiles.pop(("@ranges", 0), [])
-        for (topic, partition), chosen in tiles.items():
-            rows = self._look(answer, chosen, *span_of(tag))
-            positions = [int.from_bytes(row[16:], "big") for row in rows]
-            self._over(answer, ranges, place_of(topic, partition), positions)
-        answer.indexes = {index for index in answer.indexes if index < entries}
-        return answer
+        named, ranges = tiles.pop(("@named", 0), []), tiles.pop(("@ranges", 0), [])
+        looks, found, whole, low = _Looks(self.file_of), set[int](), True, b""
+        for tag in tags:
+            found.update(_numbers(row, 16)[0] for row in looks.rows(named, *span_of(tag)))
+        # Places in the order of their rows: between two of them, before the first and behind the last there is nothing.
+        for key, place in sorted((place_of(*place), place) for place in tiles):
+            whole &= not looks.rows(ranges, low, key)
+            for tag in tags:
+                positions = [_numbers(row, 16)[0] for row in looks.rows(tiles[place], *span_of(tag))]
+                found.update(_over(looks, ranges, key, positions))
+            beyond = key + max(ends[place] - SPAN + 1, 0).to_bytes(8, "big")
+            low = span_of(key)[1] or bytes(PLACE + 1)
+            whole &= all(_numbers(row, 24)[0] <= ends[place] for row in looks.rows(ranges, beyond, low))
+        whole &= not looks.rows(ranges, low, None)
+        indexes = frozenset(index for index in found if index < entries)
+        return Answer(entries, ends, list(looks.parts()), indexes, whole)
+
+    def file_of(self, one: Segmented) -> Path:
+        """A segment's file, made again where it is missing."""
+        file = self._file(one)
+        if not file.is_file():
+            self.remake(one)
+        return file
 
     def remake(self, one: Segmented) -> None:
         """Makes a segment's file again from the logs.
@@ -174,31 +207,47 @@ class Segments:
             lo = following
         return rows
 
-    def _look(self, answer: Answer, chosen: Sequence[Segmented], low: bytes, high: bytes | None) -> Iterator[bytes]:
-        """The rows of a span of keys in these segments, each noted with its proof."""
-        for one in chosen:
-            file = self._file(one)
-            if not file.is_file():
-                self.remake(one)
-            with opened(file, WIDTHS[one.list], one.sealed) as segment:
-                found = segment.find(low, high)
-            answer.parts.append(Part(one, low, high, found))
-            yield from found.rows
-
-    def _over(self, answer: Answer, ranges: Sequence[Segmented], place: bytes, positions: Sequence[int]) -> None:
-        """Notes the releases whose range holds one of these positions."""
-        for first, last in _clusters(positions):
-            low = place + max(first - SPAN + 1, 0).to_bytes(8, "big")
-            high = place + (last + 1).to_bytes(8, "big")
-            within = [at for at in positions if first <= at <= last]
-            for row in self._look(answer, ranges, low, high):
-                lo, hi, index = (int.from_bytes(row[at : at + 8], "big") for at in (16, 24, 32))
-                if any(lo <= at < hi for at in within):
-                    answer.indexes.add(index)
-
     def _file(self, one: Segmented) -> Path:
         name = digest({"topic": one.topic, "partition": one.partition}).removeprefix("sha256:")[:16]
         return self._folder / f"{one.list}-{name}-{one.lo}-{one.hi}"
+
+
+class _Looks:
+    """Looks at segments, and remembers at which keys."""
+
+    def __init__(self, file_of: Callable[[Segmented], Path]) -> None:
+        self._file_of = file_of
+        self._spans: dict[Segmented, list[tuple[bytes, bytes | None]]] = {}
+
+    def rows(self, chosen: Sequence[Segmented], low: bytes, high: bytes | None) -> list[bytes]:
+        """The rows of a span of keys in these segments."""
+        found: list[bytes] = []
+        for one in chosen:
+            self._spans.setdefault(one, []).append((low, high))
+            with opened(self._file_of(one), WIDTHS[one.list], one.sealed) as segment:
+                found += segment.look(low, high)
+        return found
+
+    def parts(self) -> Iterator[Part]:
+        """Of each segment what proves all that was looked at."""
+        for one, spans in self._spans.items():
+            with opened(self._file_of(one), WIDTHS[one.list], one.sealed) as segment:
+                yield Part(one, *segment.pages(spans))
+
+
+def _over(looks: _Looks, ranges: Sequence[Segmented], place: bytes, positions: Sequence[int]) -> Iterator[int]:
+    """The releases whose range holds one of these positions."""
+    for first, last in _clusters(positions):
+        low = place + max(first - SPAN + 1, 0).to_bytes(8, "big")
+        within = [at for at in positions if first <= at <= last]
+        for row in looks.rows(ranges, low, place + (last + 1).to_bytes(8, "big")):
+            lo, hi, index = _numbers(row, PLACE)
+            if any(lo <= at < hi for at in within):
+                yield index
+
+
+def _numbers(row: bytes, start: int) -> list[int]:
+    return [int.from_bytes(row[at : at + 8], "big") for at in range(start, len(row), 8)]
 
 
 def rows_of(which: List, entries: Entries) -> Iterator[bytes]:

@@ -19,7 +19,8 @@ the logs, and whoever has these makes it again, byte for byte.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -46,18 +47,6 @@ class Sealed:
     count: int
     root: bytes
     digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The rows in a span of keys, with the proof that there are no others: the pages from `first_page` on, which hold
-    them and their neighbours, and the hashes that lead to the root, left to right.
-    """
-
-    rows: Sequence[bytes]
-    first_page: int
-    pages: Sequence[bytes]
-    proof: Sequence[bytes]
 
 
 def place_of(topic: str, partition: int) -> bytes:
@@ -124,21 +113,25 @@ class Segment:
         os.close(self._descriptor)
 
     def look(self, low: bytes, high: bytes | None) -> list[bytes]:
-        """All rows from `low` on and before `high` (None: to the end), as the file has them, without a proof."""
+        """All rows from `low` on and before `high` (None: to the end), as the file has them."""
         return self._span(low, high)[1]
 
-    def find(self, low: bytes, high: bytes | None) -> Found:
-        """The same with the proof that these are all."""
-        count = self._sealed.count
-        if not count:
-            return Found((), 0, (), ())
-        start, rows = self._span(low, high)
-        first, last = max(start - 1, 0) // PAGE, min(start + len(rows), count - 1) // PAGE
-        pages = tuple(self._page(number) for number in range(first, last + 1))
-        found = Found(tuple(rows), first, pages, tuple(range_proof(self._hashes(), first, last + 1)))
-        if shown(found, count, self._sealed.root, self._width, low, high) != rows:
+    def pages(self, spans: Sequence[tuple[bytes, bytes | None]]) -> tuple[Mapping[int, bytes], Sequence[bytes]]:
+        """The pages that hold the rows of these spans and their neighbours, by number, and the hashes that lead from
+        them all to the root, left to right.
+        """
+        count, numbers = self._sealed.count, set[int]()
+        for low, high in spans if count else ():
+            start, rows = self._span(low, high)
+            numbers.update(range(max(start - 1, 0) // PAGE, min(start + len(rows), count - 1) // PAGE + 1))
+        pages = {number: self._page(number) for number in sorted(numbers)}
+        proof = pages_proof(self._hashes(), pages) if count else []
+        if pages_root(self._pages, pages, proof) != self._sealed.root:
             raise self._damaged("its rows do not give its root")
-        return found
+        for low, high in spans:
+            if rows_in(pages, count, self._width, low, high) != self.look(low, high):
+                raise self._damaged("its rows are not in order")
+        return pages, proof
 
     def rows(self) -> Iterator[bytes]:
         """Every row, in order."""
@@ -218,34 +211,31 @@ def opened(file: Path, width: int, sealed: Sealed) -> Iterator[Segment]:
         segment.close()
 
 
-def shown(found: Found, count: int, tree: bytes, width: int, low: bytes, high: bytes | None) -> list[bytes] | None:
-    """The rows that a proof shows to be all those from `low` on and before `high`; None where it does not."""
-    pages = -(-count // PAGE)
-    if not count:
-        return [] if tree == EMPTY_ROOT and not found.pages else None
-    first, last = found.first_page, found.first_page + len(found.pages)
-    if not 0 <= first < last <= pages or len(found.proof) > 2 * pages.bit_length():
-        return None
-    for number, page in enumerate(found.pages, first):
-        if len(page) != min(PAGE, count - number * PAGE) * width:
-            return None
-    if range_root(pages, first, leaf_hashes(found.pages), found.proof) != tree:
-        return None
-    rows = [page[at : at + width] for page in found.pages for at in range(0, len(page), width)]
-    if any(one >= other for one, other in pairwise(rows)):
-        return None
-    begins = first == 0 or rows[0] < low
-    ends = last == pages or (high is not None and rows[-1] >= high)
-    return [row for row in rows if row >= low and (high is None or row < high)] if begins and ends else None
+def rows_in(pages: Mapping[int, bytes], count: int, width: int, low: bytes, high: bytes | None) -> list[bytes] | None:
+    """The rows from `low` on and before `high` of a segment of `count`, of which these are pages by number; None where
+    they do not show that these are all.
+    """
+    last = -(-count // PAGE) - 1
+    at = max((number for number, page in pages.items() if number == 0 or page[:width] < low), default=-1)
+    rows: list[bytes] = []
+    while at in pages:
+        rows += (pages[at][start : start + width] for start in range(0, len(pages[at]), width))
+        if at == last or (high is not None and rows[-1] >= high):
+            ordered = all(one < other for one, other in pairwise(rows))
+            return [row for row in rows if row >= low and (high is None or row < high)] if ordered else None
+        at += 1
+    return None if count else []
 
 
-def range_proof(hashes: Sequence[bytes], first: int, last: int) -> list[bytes]:
-    """The hashes that lead from leaves [first, last) of these to the root, left to right."""
+def pages_proof(hashes: Sequence[bytes], numbers: Iterable[int]) -> list[bytes]:
+    """The hashes that lead from the leaves of these numbers to the root, left to right."""
+    ordered = sorted(numbers)
 
     def walk(low: int, high: int) -> Iterator[bytes]:
-        if high <= first or low >= last:
+        at = bisect_left(ordered, low)
+        if at == len(ordered) or ordered[at] >= high:
             yield root(hashes[low:high])
-        elif not first <= low <= high <= last:
+        elif high - low > 1:
             middle = low + _split(high - low)
             yield from walk(low, middle)
             yield from walk(middle, high)
@@ -253,17 +243,21 @@ def range_proof(hashes: Sequence[bytes], first: int, last: int) -> list[bytes]:
     return list(walk(0, len(hashes)))
 
 
-def range_root(count: int, first: int, hashes: Sequence[bytes], proof: Sequence[bytes]) -> bytes | None:
-    """The root of a tree of `count` leaves, of which these are the ones from `first` on; None where the proof has not
-    exactly the hashes that are missing.
+def pages_root(count: int, pages: Mapping[int, bytes], proof: Sequence[bytes]) -> bytes | None:
+    """The root of a tree of `count` leaves, of which these are some; None where the proof has not exactly the hashes
+    that are missing.
     """
-    last, rest = first + len(hashes), iter(proof)
+    if not count:
+        return None if pages or proof else EMPTY_ROOT
+    ordered, rest = sorted(pages), iter(proof)
+    leaves = dict(zip(ordered, leaf_hashes([pages[number] for number in ordered]), strict=True))
 
     def walk(low: int, high: int) -> bytes:
-        if high <= first or low >= last:
+        at = bisect_left(ordered, low)
+        if at == len(ordered) or ordered[at] >= high:
             return next(rest)
-        if first <= low <= high <= last:
-            return root(hashes[low - first : high - first])
+        if high - low == 1:
+            return leaves[low]
         middle = low + _split(high - low)
         left = walk(low, middle)
         return node_hash(left, walk(middle, high))

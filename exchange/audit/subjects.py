@@ -40,6 +40,15 @@ JOIN index_range AS r ON r.stream = t.id AND r.lo = (
     SELECT e.lo FROM index_range AS e WHERE e.stream = t.id AND e.lo <= s.position ORDER BY e.lo DESC LIMIT 1)
 WHERE s.tag = :tag AND r.hi > s.position
 """
+# The same for PostgreSQL, which would read all of index_range for the join above; SQLite has no LATERAL.
+_PROBE_ON_SERVER: Final = """
+SELECT r.idx, s.position, r.lo, r.hi, r.excluded FROM index_seen AS s
+JOIN index_stream AS t ON t.part = s.part
+CROSS JOIN LATERAL (
+    SELECT e.idx, e.lo, e.hi, e.excluded FROM index_range AS e
+    WHERE e.stream = t.id AND e.lo <= s.position ORDER BY e.lo DESC LIMIT 1) AS r
+WHERE s.tag = :tag AND r.hi > s.position
+"""
 # SQLite's primary result codes for "not now".
 _PASSING: Final = frozenset({"BUSY", "LOCKED", "IOERR", "FULL", "CANTOPEN", "READONLY", "NOMEM", "PERM", "INTERRUPT"})
 
@@ -136,8 +145,9 @@ class SubjectIndex:
         A bitmap of excluded positions that cannot be read counts as none: rather too many sightings than too few.
         """
         found: dict[int, set[int]] = {}
+        probe = sa.text(_PROBE_ON_SERVER if is_server(self._engine) else _PROBE)
         with self._guarded(), self._engine.connect() as connection:
-            for idx, position, lo, hi, excluded in connection.execute(sa.text(_PROBE), {"tag": tag}):
+            for idx, position, lo, hi, excluded in connection.execute(probe, {"tag": tag}):
                 if not _is_excluded(excluded, position - lo, hi - lo):
                     found.setdefault(idx, set()).add(position)
             named = sa.select(t.NAMED.c.idx, t.NAMED.c.position).where(t.NAMED.c.tag == tag)

@@ -98,14 +98,17 @@ class _Verification:
 
     def run(self, kept: Sequence[bytes], progress: Progress | None, known: Sequence[tuple[int, bytes]] = ()) -> Verdict:
         """All checks, in the order in which a failed one makes later ones useless."""
-        if self._checkpoint():
-            self._keep(kept, known)
-            self._check_kept(0, [])
-            self._tiles(progress)
-            self._upper()
-            self._rules.close()
-            self._strays()
-            self._save(self._size, self._root)
+        try:
+            if self._checkpoint():
+                self._keep(kept, known)
+                self._check_kept(0, [])
+                self._tiles(progress)
+                self._upper()
+                self._rules.close()
+                self._strays()
+                self._save(self._size, self._root)
+        finally:
+            self._rules.discard()
         findings = tuple(self._findings)
         counts = self._rules.counts
         resumed = self._start if self._size else 0

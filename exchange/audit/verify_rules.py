@@ -14,7 +14,8 @@ from typing import IO, Any, Final
 import fastavro
 
 from exchange.audit.verify_ranges import Ranges, Runs
-from exchange.audit.verify_rights import Rights
+from exchange.audit.verify_rights import MustRestartError, Rights
+from exchange.audit.verify_segments import Segments
 
 KINDS: Final = frozenset(
     (
@@ -58,7 +59,7 @@ class Rules:
         self._unknown: set[bytes] = set()
         self._ids = _Ids()
         self._rights = Rights(report, resumed=state is not None)
-        self._ranges, self._runs = Ranges(report), Runs(report)
+        self._ranges, self._runs, self._segments = Ranges(report), Runs(report), Segments(report)
         self._rules: Final = {
             "schema": self._schema,
             "control": self._rights.control,
@@ -66,7 +67,8 @@ class Rules:
             "decision": lambda _index, body: self._rights.decision(body),
             "release": self._release,
             "refusal": self._refusal,
-            "record_commit": self._ranges.commit,
+            "record_commit": self._commit,
+            "index_segment": self._segments.sealed,
             "gateway_run": self._runs.opened,
         }
         if state is not None:
@@ -80,26 +82,30 @@ class Rules:
             "rights": self._rights.dump(),
             "ranges": self._ranges.dump(),
             "runs": self._runs.dump(),
+            "segments": self._segments.dump(),
         }
 
     def _load(self, state: Mapping[str, Any]) -> None:
+        if "segments" not in state:
+            raise MustRestartError  # an earlier version's, which did not judge them
         self.counts = dict(state["counts"])
         for text in state["schemas"]:
             self._announce(text, _parsed(text))
         self._rights.load(state["rights"])
         self._ranges.load(state["ranges"])
         self._runs.load(state["runs"])
+        self._segments.load(state["segments"])
 
     @property
     def unchecked(self) -> dict[str, int]:
         """What could not be judged, by a stable code, with how often."""
         releases, acks = self.counts.get("release", 0), self.counts.get("ack", 0)
-        found = {**self._rights.unchecked, "deliveries": max(releases - acks, 0)}
+        found = {**self._rights.unchecked, "deliveries": max(releases - acks, 0), "segments": self._segments.unseen}
         return {what: count for what, count in found.items() if count}
 
     def lost(self) -> None:
         """Entries could not be read: from here on a gap proves nothing."""
-        self._rights.blind = self._ranges.blind = self._runs.blind = True
+        self._rights.blind = self._ranges.blind = self._runs.blind = self._segments.blind = True
 
     def take(self, index: int, leaf: bytes) -> None:
         """The entry at this index."""
@@ -117,6 +123,7 @@ class Rules:
         self._ids.take(index, body["id"])
         rule = self._rules.get(kind)
         try:
+            self._segments.take(index, kind, body)
             if rule is not None:
                 rule(index, body)
             else:
@@ -130,6 +137,10 @@ class Rules:
             self._report("id_repeated", index, "its id stands earlier in the log")
         self._runs.close()
         self._rights.close()
+
+    def discard(self) -> None:
+        """Gives back what was kept in temporary files; nothing is taken after this."""
+        self._segments.close()
 
     def _refuse_schema(self, index: int, prefix: bytes) -> None:
         self.lost()
@@ -151,6 +162,10 @@ class Rules:
         self._schemas[_prefix(text)] = parsed
         self._announced.add(_prefix(text))
         self._texts.append(text)
+
+    def _commit(self, index: int, body: Mapping[str, Any]) -> None:
+        self._ranges.commit(index, body)
+        self._segments.commit(body)
 
     def _release(self, index: int, body: Mapping[str, Any]) -> None:
         self._rights.release(index, body)

@@ -1,4 +1,4 @@
-"""`audit lesson`: one sound evidence bundle and five others, for whoever learns to judge them in ten minutes.
+"""`audit lesson`: one sound evidence bundle and six others, for whoever learns to judge them in ten minutes.
 
 The log is made up, small, and the same every time; its keys are known to everybody. Nothing here touches a site.
 """
@@ -14,11 +14,14 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from exchange.audit import tiles
-from exchange.audit.entries import Entry, encode, entry_id, make, schema_entry
+from exchange.audit.entries import Entry, decode, encode, entry_id, make, schema_entry
 from exchange.audit.note import Checkpoint, sign_checkpoint, vkey
 from exchange.audit.schemas import kind_of
-from exchange.names import canonical, digest
+from exchange.audit.sealing import rows_of
+from exchange.audit.segments import PAGE
+from exchange.names import canonical, digest, digest_bytes
 from exchange.signing.keys import SigningKey
+from exchange.signing.merkle import leaf_hashes, root
 from exchange.wiring.checker import NAME, checker
 from exchange.wiring.evidence import FORMAT, archive
 
@@ -59,7 +62,7 @@ class Log:
 
 
 def write(folder: Path) -> list[Path]:
-    """Writes the checker, the log's key, the checkpoint that was kept, and six bundles, whose number says nothing."""
+    """Writes the checker, the log's key, the checkpoint that was kept, and seven bundles, whose number says nothing."""
     folder.mkdir(parents=True, exist_ok=True)
     true = SigningKey(Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"lesson").digest()))
     other = SigningKey(Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"somebody else").digest()))
@@ -76,6 +79,7 @@ def write(folder: Path) -> list[Path]:
         "bundle-4.zip": archive(_files(Log(_leaves(recipient="ny.minzheng"), other), None)),
         "bundle-5.zip": archive(_files(Log(_leaves(recipient="ny.minzheng"), true), None)),
         "bundle-6.zip": archive(_files(Log(_leaves(revoked=True), true), kept)),
+        "bundle-7.zip": archive(_silent(true, kept)),
     }
     for name, data in forged.items():
         (folder / name).write_bytes(data)
@@ -87,8 +91,11 @@ def _leaves(recipient: str = "ny.weijian", *, revoked: bool = False) -> list[byt
     story = _story(recipient, revoked=revoked)
     schemas = [schema_entry(kind_of(name), _START) for name in ("schema", *_KINDS)]
     leaves = [encode(entry) for entry in (*schemas, *story)]
-    asked = _question(leaves)
-    query = make(
+    return [*leaves, encode(_asked(_question(leaves)))]
+
+
+def _asked(question: Mapping[str, Any]) -> Entry:
+    return make(
         "audit_query",
         entry_id("lesson", "query"),
         _START + 9 * _HOUR,
@@ -96,11 +103,10 @@ def _leaves(recipient: str = "ny.weijian", *, revoked: bool = False) -> list[byt
         department="ny.shenji",
         query="who_saw",
         tags=[_TAG],
-        parameters_digest=digest(asked),
-        size=len(leaves),
-        results=len(asked["answer"]),
+        parameters_digest=digest(question),
+        size=question["size"],
+        results=len(question["answer"]),
     )
-    return [*leaves, encode(query)]
 
 
 def _story(recipient: str, *, revoked: bool) -> list[Entry]:
@@ -248,3 +254,50 @@ def _left_out(sound: Mapping[str, bytes]) -> dict[str, bytes]:
     gone = question["answer"].pop(1)["index"]
     rest = {name: data for name, data in sound.items() if name not in (f"entries/{gone}", f"proofs/{gone}")}
     return {**rest, "question.json": canonical(question) + b"\n"}
+
+
+def _silent(key: SigningKey, kept: bytes) -> dict[str, bytes]:
+    """An answer without one of its entries, which the log's keeper recorded and signed: the sealed index has it."""
+    leaves = [*_leaves()[:-1], encode(schema_entry(kind_of("index_segment"), _START))]
+    size, segments = len(leaves), _segments(leaves)
+    leaves += [encode(entry) for entry, _ in segments]
+    question = {**_question(leaves), "sealed": size}
+    gone = question["answer"].pop(1)["index"]
+    log = Log([*leaves, encode(_asked(question))], key)
+    files = _files(log, kept)
+    files["question.json"] = canonical({**question, "asked": len(leaves)}) + b"\n"
+    for number, (_, pages) in enumerate(segments, size):
+        files[f"segments/{number}/proof"] = b""
+        files.update({f"segments/{number}/{at}": page for at, page in enumerate(pages)})
+    return {name: data for name, data in files.items() if name not in (f"entries/{gone}", f"proofs/{gone}")}
+
+
+def _segments(leaves: Sequence[bytes]) -> list[tuple[Entry, list[bytes]]]:
+    """The lists of this log and of its records, each sealed whole, with its pages."""
+    known = {kind_of(name).prefix: kind_of(name).parsed for name in ("schema", *_KINDS, "index_segment")}
+    entries = [(index, *decode(leaf, known)) for index, leaf in enumerate(leaves)]
+    others = [hashlib.sha256(b"%d" % number).digest()[:16] for number in range(500)]
+    tags = [_TAG if at == 42 else tag for at, tag in enumerate(others)]
+    lists = {
+        "hrss.pension_account": (500, [tag + at.to_bytes(8, "big") for at, tag in enumerate(tags)]),
+        "@named": (len(leaves), list(rows_of("named", entries))),
+        "@ranges": (len(leaves), list(rows_of("ranges", entries))),
+    }
+    return [_segment(topic, end, sorted(rows)) for topic, (end, rows) in lists.items()]
+
+
+def _segment(topic: str, end: int, rows: Sequence[bytes]) -> tuple[Entry, list[bytes]]:
+    pages = [b"".join(rows[at : at + PAGE]) for at in range(0, len(rows), PAGE)]
+    hashes = leaf_hashes(pages)
+    entry = make(
+        *("index_segment", entry_id("lesson", topic), _START + 8 * _HOUR),
+        topic=topic,
+        partition=0,
+        lo=0,
+        hi=end,
+        count=len(rows),
+        page_records=PAGE,
+        root=root(hashes),
+        digest=digest_bytes(b"".join([*pages, *hashes])),
+    )
+    return entry, pages

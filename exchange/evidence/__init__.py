@@ -15,7 +15,8 @@ files in a folder are a bundle too.
     kept/<size>             a checkpoint that the auditor kept
     consistency/<size>      that the checkpoint continues it: the request body of C2SP tlog-witness `add-checkpoint`
                             (`old <size>`, the hashes in base64, an empty line, the checkpoint)
-    segments/               reserved for proofs from the sealed subject index; this version does not judge them
+    segments/<index>/<page> a page of the segment that this `index_segment` entry names, its rows as they are hashed
+    segments/<index>/proof  the hashes that lead from its pages to its root, left to right, base64, a line each
 
 `question.json` has `format`; `query` (`who_saw`); `tags`, the subjects asked about, hex: never an id; `size`, how much
 of the log the answer covers; `answer`, a list of `index` and `positions` (those of the subject's records that the
@@ -24,8 +25,18 @@ bundle, and its `parameters_digest` is `sha256:` of the canonical JSON of the qu
 itself fixes which answer was given. Beside the answer's entries the bundle holds what they rest on: the schemas of all
 its entries, decisions, the events of the agreements, of the policy, the gateway's runs, the publishers' commits.
 
+**Nothing left out.** `question.json` has `sealed` when the bundle proves that: up to which entry E segments of the
+subject index (`exchange.audit.segments`) cover the log. The bundle then holds, as pages of segments that follow one
+another from 0 on: of each partition the rows of the tags; of `@named` the entries below E that name them; of `@ranges`
+the releases over each of their positions, that there is no release of any other partition, and none of positions behind
+the sealed ones. The entries from E to `size` are in it whole, and so are those to the checkpoint unless they are many.
+The checker computes the answer again from these alone, and it must be the one in the question; a release that went over
+a record of the subject and held it back is told as such.
+
 **What it proves.** Each entry is in the log under this checkpoint; the log continues each kept checkpoint; the exchange
-gave this answer to this question. **What it does not prove**: that the answer is complete (an entry about the subject
-could be left out, until segments prove the contrary), that a position belongs to the subject, and that nothing ended a
-right between the events shown: for these the whole log is verified (`exchange audit verify`).
+gave this answer to this question; the answer has every entry that the segments and the entries behind them name.
+**What it does not prove**: that the segments of `@named` and `@ranges` are made of what the log says (`exchange audit
+verify` of the whole log computes them again), that those of records are what departments published (whoever has the
+record log makes them again), that nothing ended a right between the events shown, and reads outside the exchange. Pages
+hold rows of other subjects too: tags and positions, no ids.
 """

@@ -6,11 +6,12 @@ import hashlib
 import json
 import os
 import re
-import zlib
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Sequence
 
-from . import avro, forms
+from . import avro, complete, forms
+from .complete import Shown
+from .question import asks, canonical, concerns
 
 FORMAT = "exchange.evidence/1"
 # The schema of the kind `schema`, by which every other schema is read; its text stands in the log too.
@@ -18,18 +19,9 @@ _SCHEMA_PREFIX = "d47716b0fe6b8764"
 _ENTRY = re.compile(r"(entries|proofs)/(0|[1-9][0-9]{0,17})")
 _KEPT = re.compile(r"(kept|consistency)/(0|[1-9][0-9]{0,17})")
 _ASKED = {"answer", "asked", "format", "query", "size", "tags"}
-_SHOWN = ("release", "refusal", "audit_query")
 _SAME = (
-    "agreement",
-    "dataset",
-    "purpose",
-    "policy_revision",
-    "expires_ns",
-    "schema",
-    "action",
-    "case",
-    "zone",
-    "actor",
+    *("agreement", "dataset", "purpose", "policy_revision", "expires_ns"),
+    *("schema", "action", "case", "zone", "actor"),
 )
 _SCHEMA_OF_SCHEMAS = json.dumps(
     {
@@ -64,7 +56,9 @@ class Entry:
 @dataclass(frozen=True)
 class Result:
     """What became of a bundle. `proved` and `unproved` are stable codes, each with a number; `answer` are the proved
-    entries that answer the question.
+    entries that answer the question. `covered` is empty unless the answer is proved to be complete: `entries` of the
+    log, of which `sealed` by segments, `records` the end of each partition's sealed positions, `excluded` and `later`
+    the entries that covered the subjects and held them back, and those behind the answer that may concern them.
     """
 
     findings: list[Finding]
@@ -77,6 +71,7 @@ class Result:
     checkpoint_fingerprint: str
     proved: dict[str, int]
     unproved: dict[str, int]
+    covered: dict[str, Any]
 
     @property
     def ok(self) -> bool:
@@ -98,6 +93,7 @@ class Result:
             "answer": [one.index for one in self.answer],
             "proved": self.proved,
             "unproved": self.unproved,
+            "covered": self.covered,
         }
 
 
@@ -114,6 +110,7 @@ def check(path: str, vkey: str | None = None, kept: Sequence[bytes] = ()) -> Res
         run.strays(files)
         try:
             run.question(files)
+            run.complete(files)
             run.grounds()
         except (KeyError, TypeError, AttributeError, ValueError):
             # A log may sign what it likes, schemas too: such entries have fields that no kind of ours has.
@@ -132,6 +129,7 @@ class _Check:
         self.answer: list[Entry] = []
         self.proved: dict[str, int] = {}
         self.unproved: dict[str, int] = {}
+        self.covered: dict[str, Any] = {}
 
     def find(self, code: str, place: object = "", detail: object = "") -> None:
         if len(self.findings) < 200:
@@ -263,10 +261,8 @@ class _Check:
     def strays(self, files: dict[str, bytes]) -> None:
         """Every file of the bundle is one that was judged."""
         for name in sorted(files):
-            if name.startswith("segments/"):
-                self.unproved["segments"] = self.unproved.get("segments", 0) + 1
-            elif name not in ("vkey", "checkpoint", "question.json") and not (
-                _ENTRY.fullmatch(name) or _KEPT.fullmatch(name)
+            if name not in ("vkey", "checkpoint", "question.json") and not (
+                _ENTRY.fullmatch(name) or _KEPT.fullmatch(name) or complete.FILE.fullmatch(name)
             ):
                 self.find("file_stray", name)
 
@@ -276,7 +272,7 @@ class _Check:
         try:
             asked = json.loads(data.decode("utf-8"))
             if (
-                _canonical(asked) + b"\n" != data
+                canonical(asked) + b"\n" != data
                 or asked["format"] != FORMAT
                 or asked["query"] != "who_saw"
                 or asked.keys() != _ASKED
@@ -289,7 +285,7 @@ class _Check:
             self.find("file_changed", "question.json", "not a question in its one form")
             return
         told = {name: value for name, value in asked.items() if name != "asked"}
-        if entry is None or entry.kind != "audit_query" or not _asks(entry.body, told, tags, len(rows)):
+        if entry is None or entry.kind != "audit_query" or not asks(entry.body, told, tags, len(rows)):
             self.find("question_differs", "question.json", asked["asked"])
             return
         self.asked = asked
@@ -298,7 +294,7 @@ class _Check:
             found = self.entries.get(index)
             if found is None:
                 self.find("answer_missing", index)
-            elif not _concerns(found, tags, positions):
+            elif not concerns(found, tags, positions):
                 self.find("answer_foreign", index)
             else:
                 self.answer.append(found)
@@ -307,6 +303,50 @@ class _Check:
         self.unproved.update({"completeness": 0, "outside": 0})
         if by_position:
             self.unproved["positions"] = by_position
+
+    def complete(self, files: dict[str, bytes]) -> None:
+        """That the answer leaves nothing out, where the question says that segments prove it."""
+        if not self.asked or self.checkpoint is None:
+            return
+        if "sealed" not in self.asked:
+            for name in sorted(files):
+                if complete.FILE.fullmatch(name):
+                    self.find("file_stray", name)
+            return
+        tags, size = [bytes.fromhex(tag) for tag in self.asked["tags"]], self.asked["size"]
+        told = {int(row["index"]): sorted(row["positions"]) for row in self.asked["answer"]}
+        try:
+            found = complete.shown(files, self.entries, tags, self.asked["sealed"], size, self.checkpoint.size)
+        except complete.LeftOut as error:
+            self.find(*error.args)
+            return
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+            self.find("segment_differs", "segments", type(error).__name__)
+            return
+        wrong = [index for index in sorted({*told, *found.found}) if told.get(index) != found.found.get(index)]
+        for index in wrong:
+            self.find("answer_incomplete" if index in found.found else "answer_foreign", index)
+        if not wrong:
+            self._covers(found)
+
+    def _covers(self, found: Shown) -> None:
+        later = [index for index in found.later if index != self.asked["asked"]]
+        records = {"%s/%d" % place: end for place, end in sorted(found.records.items())}
+        names = ("entries", "sealed", "records", "excluded", "later")
+        values = (self.asked["size"], self.asked["sealed"], records, found.excluded, later)
+        self.covered = dict(zip(names, values))
+        del self.unproved["completeness"]
+        self.unproved.pop("positions", None)
+        self.proved["complete"] = self.asked["size"]
+        if found.excluded:
+            self.proved["excluded"] = len(found.excluded)
+        if found.unseen:
+            self.unproved["later"] = found.unseen
+        else:
+            self.proved["later"] = self.checkpoint.size - self.asked["size"] if self.checkpoint else 0
+        if later:
+            self.unproved["since"] = len(later)
+        self.unproved.update({"records": len(records), "lists": self.asked["sealed"]})
 
     def grounds(self) -> None:
         """What each release of the answer rests on, as far as it is in the bundle."""
@@ -371,37 +411,5 @@ class _Check:
             of_text,
             self.proved,
             self.unproved,
+            self.covered,
         )
-
-
-def _canonical(document: Any) -> bytes:
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
-
-
-def _asks(body: dict[str, Any], told: dict[str, Any], tags: list[bytes], results: int) -> bool:
-    """Whether this entry of the log asked exactly this and got exactly this answer."""
-    digest = "sha256:" + hashlib.sha256(_canonical(told)).hexdigest()
-    stated = (body["query"], body["tags"], body["size"], body["results"], body["parameters_digest"])
-    return bool(stated == (told["query"], tags, told["size"], results, digest))
-
-
-def _concerns(entry: Entry, tags: list[bytes], positions: list[int]) -> bool:
-    """Whether the entry names one of the subjects, or is a release that showed all of these positions."""
-    if entry.kind not in _SHOWN:
-        return False
-    body = entry.body
-    if set(tags) & set(body["tags"]):
-        return True
-    if entry.kind != "release" or body["lo"] is None or not positions:
-        return False
-    if not all(body["lo"] <= one < body["hi"] for one in positions):
-        return False
-    if body["excluded"] is None:
-        return True
-    try:
-        length = (body["hi"] - body["lo"] + 7) // 8
-        bits = zlib.decompressobj().decompress(body["excluded"], min(length, 1 << 20) + 1)
-    except zlib.error:
-        return False
-    places = [one - body["lo"] for one in positions]
-    return len(bits) == length and not any(bits[place >> 3] >> (place & 7) & 1 for place in places)

@@ -49,6 +49,10 @@ def lines(result: Result, language: str) -> Iterator[str]:
             yield said(head, language) + ("：" if language == "zh" else ":")
             for code, count in counts.items():
                 yield "  - " + said(kind + code, language, count=count)
+    if result.covered:
+        yield said("head_covered", language) + ("：" if language == "zh" else ":")
+        for key, facts in _covered(result):
+            yield "  - " + said(key, language, **facts)
     for name in ("key_fingerprint", "checkpoint_fingerprint"):
         if getattr(result, name):
             yield said(name, language) + ("：" if language == "zh" else ": ") + getattr(result, name)
@@ -67,6 +71,8 @@ def page(result: Result, name: str, digest: str, now: dt.datetime) -> str:
         parts.append(_section("head_findings", _list(found)))
     parts.append(_section("head_question", _question(result)))
     parts.append(_section("head_answer", _answer(result)))
+    if result.covered:
+        parts.append(_section("head_covered", _list(_covered(result))))
     for head, kind, counts in (
         ("head_proved", "proved_", result.proved),
         ("head_unproved", "unproved_", result.unproved),
@@ -107,6 +113,16 @@ def _question(result: Result) -> str:
     tags = "".join("<li><code>%s</code></li>" % html.escape(str(tag)) for tag in result.question["tags"])
     asked = _both("question_asked", index=result.question["asked"], size=result.question["size"])
     return "<p>%s</p><ul>%s</ul><p>%s</p>" % (_both("question_who_saw"), tags, asked)
+
+
+def _covered(result: Result) -> Iterator[tuple[str, dict[str, Any]]]:
+    told = result.covered
+    yield "covered_entries", {"sealed": told["sealed"], "entries": told["entries"], "size": result.size}
+    for place, end in told["records"].items():
+        yield "covered_records", {"place": place, "end": end}
+    for name in ("excluded", "later"):
+        if told[name]:
+            yield "covered_" + name, {"indexes": ", ".join(map(str, told[name]))}
 
 
 def _answer(result: Result) -> str:

@@ -13,18 +13,20 @@ from exchange.names import canonical
 from exchange.site import VKEY
 
 if TYPE_CHECKING:
+    from exchange.audit.sealing import Answer, Part
     from exchange.control.model import Principal
     from exchange.wiring.exchange import Exchange
 
 FORMAT: Final = "exchange.evidence/1"
+_BEHIND: Final = 2_000  # entries that a bundle holds whole, because no segment covers them yet
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 
 
 def bundle(exchange: "Exchange", who: "Principal", tags: Sequence[str], kept: Sequence[bytes] = ()) -> bytes:
     """Who saw these subjects (tags in hex), with every proof, as `exchange.evidence` describes it.
 
-    The question and its answer are an entry of the log before this returns. Reads the log once: what the answer's
-    releases rest on can be anywhere before them.
+    What is not sealed yet is sealed first; the question and its answer are an entry of the log before this returns.
+    Reads the log once: what the answer's releases rest on can be anywhere before them.
 
     Raises:
         Refused: `auditor_required`, audited.
@@ -36,7 +38,10 @@ def bundle(exchange: "Exchange", who: "Principal", tags: Sequence[str], kept: Se
         exchange.refuse(who, "audit bundle", Refused("auditor_required"))
     olds = {open_checkpoint(note, vkey).size: note for note in kept}
     asked = [bytes.fromhex(tag) for tag in tags]
+    shown = _sealed(exchange, asked)
     size, positions = _seen(exchange, asked)
+    if not _reaches(exchange, shown, size):
+        shown = None
     question: dict[str, Any] = {
         "format": FORMAT,
         "query": "who_saw",
@@ -44,6 +49,8 @@ def bundle(exchange: "Exchange", who: "Principal", tags: Sequence[str], kept: Se
         "size": size,
         "answer": [{"index": index, "positions": sorted(places)} for index, places in sorted(positions.items())],
     }
+    if shown is not None:
+        question["sealed"] = shown.entries
     entry = exchange.note_query(
         who, "who_saw", parameters=question, tags=asked, size=size, results=len(question["answer"])
     )
@@ -55,7 +62,14 @@ def bundle(exchange: "Exchange", who: "Principal", tags: Sequence[str], kept: Se
         "vkey": vkey.encode() + b"\n",
         "checkpoint": note,
     }
-    for index in {*positions, entry, *_grounds(exchange, positions, signed.size)}:
+    wanted = {*positions, entry, *_grounds(exchange, positions, signed.size)}
+    if shown is not None:
+        # Up to the checkpoint, unless the log has grown too much since: then up to what the answer covers.
+        end = signed.size if signed.size - shown.entries <= _BEHIND else size
+        wanted |= {*range(shown.entries, end), *shown.indexes, *(one.segment.index for one in shown.parts)}
+        for one in shown.parts:
+            files.update(segment_files(one))
+    for index in wanted:
         files[f"entries/{index}"] = exchange.audit.leaf(index)
         files[f"proofs/{index}"] = tiles.proof_text(index, exchange.audit.proof(index, signed.size), note)
     for old, earlier in olds.items():
@@ -64,6 +78,13 @@ def bundle(exchange: "Exchange", who: "Principal", tags: Sequence[str], kept: Se
         files[f"kept/{old}"] = earlier
         files[f"consistency/{old}"] = "\n".join(lines).encode() + b"\n" + note
     return archive(files)
+
+
+def segment_files(part: "Part") -> dict[str, bytes]:
+    """What one segment shows, as files of a bundle."""
+    folder = f"segments/{part.segment.index}"
+    proof = b"".join(base64.b64encode(one) + b"\n" for one in part.proof)
+    return {f"{folder}/proof": proof, **{f"{folder}/{number}": page for number, page in part.pages.items()}}
 
 
 def archive(files: Mapping[str, bytes]) -> bytes:
@@ -86,6 +107,26 @@ def _seen(exchange: "Exchange", tags: Sequence[bytes]) -> tuple[int, dict[int, s
             if one.index < size:
                 found.setdefault(one.index, set()).update(one.positions)
     return size, found
+
+
+def _sealed(exchange: "Exchange", tags: Sequence[bytes]) -> "Answer | None":
+    """What proves that the answer is complete; None where the segments cannot."""
+    from exchange.wiring.sealed import answer
+
+    found = answer(exchange, tags)
+    return found if found.whole else None
+
+
+def _reaches(exchange: "Exchange", shown: "Answer | None", size: int) -> bool:
+    """Whether the few entries behind the sealed ones release nothing but sealed records."""
+    if shown is None or size - shown.entries > _BEHIND:
+        return False
+    released = (
+        (shown.records.get((body["topic"], body["partition"]), 0), body["hi"])
+        for _, kind, body in exchange.audit.entries(shown.entries, size)
+        if kind == "release" and body["lo"] is not None
+    )
+    return all(hi <= end for end, hi in released)
 
 
 def _grounds(exchange: "Exchange", positions: Mapping[int, set[int]], size: int) -> Iterator[int]:

@@ -1,6 +1,6 @@
 """The sealed part of the index over both logs, of an open exchange: sealing it, and provably complete answers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from exchange.audit.sealing import SEGMENT, Answer, Segments
@@ -27,31 +27,30 @@ def seal_what_is_due(exchange: "Exchange") -> int:
     return _sealed(exchange, SEGMENT, lambda: None)
 
 
-def answer(exchange: "Exchange", who: Principal, tag: bytes) -> Answer:
-    """What the sealed part of both logs says about a subject, with its proof; the question is in a checkpoint first.
+def answer(exchange: "Exchange", tags: Sequence[bytes]) -> Answer:
+    """Seals what is not sealed yet, then: what the sealed part of both logs says about these subjects, with its proof.
 
-    Raises:
-        Refused: `auditor_required`, audited. Tampered: `segment_damaged`.
+    Whoever tells it to somebody writes the question down. Raises `Tampered("segment_damaged")`.
     """
-    if "auditor" not in who.roles:
-        exchange.refuse(who, "audit who-saw", Refused("auditor_required"))
+    _sealed(exchange, 1, lambda: None)
     known = exchange.followed().segments()
-    exchange.note_query(who, "who_saw", tags=[tag], size=exchange.audit.size)
     with exchange.sealing:
-        return _segments(exchange).answer(tag, known)
+        return of(exchange).answer(tags, known)
 
 
 def _sealed(exchange: "Exchange", least: int, on_segment: Callable[[], None]) -> int:
     index = exchange.followed()
+    size = exchange.audit.size
     ends = {
         (topic, partition): exchange.publish_parts.marks.committed(topic, partition)
         for topic, partitions in exchange.log.topics().items()
         for partition in range(partitions)
     }
     with exchange.sealing:
-        return _segments(exchange).seal(index.segments(), ends, least, on_segment)
+        return of(exchange).seal(index.segments(), size, ends, least, on_segment)
 
 
-def _segments(exchange: "Exchange") -> Segments:
+def of(exchange: "Exchange") -> Segments:
+    """The segments of this exchange; whoever uses them holds `exchange.sealing`."""
     folder = exchange.settings.path("data/segments")
     return Segments(folder, exchange.audit, exchange.read_tags, exchange.now_ns)

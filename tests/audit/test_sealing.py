@@ -8,11 +8,20 @@ import pytest
 
 from exchange.audit.log import AuditLog
 from exchange.audit.sealing import SPAN, Segmented, Segments, rows_of, segments_of, tiling
-from exchange.audit.segments import WIDTHS, Sealed, shown
+from exchange.audit.segments import PAGE, Sealed, pages_root
 from exchange.audit.subjects import SubjectIndex
 from exchange.errors import Tampered
 from tests.audit.building import clock, log_at, release
-from tests.audit.test_subjects import RECORDS, TAGS, TOPICS, _entries, _reader, index_at
+from tests.audit.test_subjects import (  # noqa: F401  # `_index_of` is a fixture
+    RECORDS,
+    TAGS,
+    TOPICS,
+    Open,
+    _entries,
+    _index_of,
+    _reader,
+    index_at,
+)
 
 ENDS = {place: rows[-1][0] + 1 for place, rows in RECORDS.items()}
 
@@ -46,20 +55,19 @@ def test_the_sealed_part_finds_what_the_index_finds(tmp_path: Path, log: AuditLo
     """
     segments, made = _segments(tmp_path, log), []
     size = log.size
-    count = segments.seal([], ENDS, 1, lambda: made.append(1))
+    count = segments.seal([], log.size, ENDS, 1, lambda: made.append(1))
     assert count == len(made) == len(ENDS) + 2 == len(_named_in(log))
     index = _index(tmp_path, log)
     for tag in TAGS:
-        answer = segments.answer(tag, _named_in(log))
+        answer = segments.answer([tag], _named_in(log))
         assert (answer.entries, answer.records) == (size, ENDS)
         seen = {one.index for one in index.who_saw(tag) if one.index < size}
         assert seen <= answer.indexes
         bodies = {index: log.entry(index)[1] for index in answer.indexes - seen}
         assert all(body["excluded"] for body in bodies.values())
         for part in answer.parts:
-            sealed, width = part.segment.sealed, WIDTHS[part.segment.list]
-            rows = shown(part.found, sealed.count, sealed.root, width, part.low, part.high)
-            assert rows == list(part.found.rows)
+            pages = -(-part.segment.sealed.count // PAGE)
+            assert pages_root(pages, part.pages, part.proof) == part.segment.sealed.root
     index.close()
 
 
@@ -68,13 +76,13 @@ def test_sealing_goes_on_where_it_was(tmp_path: Path, log: AuditLog) -> None:
     segment is taken for one's own.
     """
     segments = _segments(tmp_path, log)
-    first = segments.seal([], ENDS, 1, lambda: None)
+    first = segments.seal([], log.size, ENDS, 1, lambda: None)
     assert first == 4
     size = log.size
     known = _named_in(log)
-    assert segments.seal(known, ENDS, 1_000, lambda: None) == 0
+    assert segments.seal(known, log.size, ENDS, 1_000, lambda: None) == 0
     assert log.size == size
-    assert segments.seal(known, ENDS, 1, lambda: None) == 2  # the entries that the first sealing made
+    assert segments.seal(known, log.size, ENDS, 1, lambda: None) == 2  # the entries that the first sealing made
     again = _segments(tmp_path / "other", log)
     before = {one.index: one for one in _named_in(log)}
     for one in before.values():
@@ -87,18 +95,18 @@ def test_sealing_goes_on_where_it_was(tmp_path: Path, log: AuditLog) -> None:
 def test_a_missing_file_is_made_again_and_a_changed_log_is_noticed(tmp_path: Path, log: AuditLog) -> None:
     """Files are derived; what cannot be made as it was sealed is no answer."""
     segments = _segments(tmp_path, log)
-    segments.seal([], ENDS, 1, lambda: None)
+    segments.seal([], log.size, ENDS, 1, lambda: None)
     known = _named_in(log)
-    before = {tag: segments.answer(tag, known).indexes for tag in TAGS}
+    before = {tag: segments.answer([tag], known).indexes for tag in TAGS}
     for file in (tmp_path / "segments").iterdir():
         file.unlink()
-    assert {tag: segments.answer(tag, known).indexes for tag in TAGS} == before
+    assert {tag: segments.answer([tag], known).indexes for tag in TAGS} == before
     for file in (tmp_path / "segments").iterdir():
         file.unlink()
     fewer = {place: rows[:-1] for place, rows in RECORDS.items()}
     other = Segments(tmp_path / "segments", log, _reader(fewer), clock())
     with pytest.raises(Tampered):
-        other.answer(TAGS[0], known)
+        other.answer(TAGS[:1], known)
 
 
 @pytest.mark.parametrize(
@@ -126,3 +134,53 @@ def test_a_long_range_is_found_from_each_of_its_positions(tmp_path: Path) -> Non
         assert [lo for lo, _, _ in numbers] == [5 + number * SPAN for number in range(4)]
         assert [hi for _, hi, _ in numbers] == [*(5 + number * SPAN for number in (1, 2, 3)), 5 + 3 * SPAN + 7]
         assert {index for _, _, index in numbers} == {2}
+
+
+def test_index_and_segments_are_made_again(tmp_path: Path, log: AuditLog, index_of: Open) -> None:
+    """On each engine, from the logs alone: another index names the same segments and answers alike, another folder
+    gets the same files under the same roots.
+    """
+    index, segments = index_of("index"), _segments(tmp_path, log)
+    segments.seal([], log.size, ENDS, 1, lambda: None)
+    index.follow(TOPICS, _reader(RECORDS), log)
+    known, told = index.segments(), {tag: index.who_saw(tag) for tag in TAGS}
+    proved = {tag: segments.answer([tag], known) for tag in TAGS}
+    again, other = index_of("again"), _segments(tmp_path / "other", log)
+    again.follow(TOPICS, _reader(RECORDS), log)
+    assert again.segments() == known == _named_in(log)
+    assert {tag: again.who_saw(tag) for tag in TAGS} == told
+    assert {tag: other.answer([tag], again.segments()) for tag in TAGS} == proved
+    for one in (tmp_path / "segments").iterdir():
+        assert (tmp_path / "other" / "segments" / one.name).read_bytes() == one.read_bytes()
+
+
+def test_however_often_a_little_is_sealed_few_segments_cover_the_log(tmp_path: Path, log: AuditLog) -> None:
+    """One that is no longer than what is new is taken into it; records stay as they were sealed."""
+    segments = _segments(tmp_path, log)
+    for number in range(12):
+        segments.seal(_named_in(log), log.size, ENDS, 1, lambda: None)
+        log.append(release(1_000 + number, lo=0, hi=10))
+    tiles = [one for one in _named_in(log) if one.topic == "@named"]
+    assert len(tiles) == 12
+    assert 2 <= len(tiling(tiles)) <= 5
+    assert len([one for one in _named_in(log) if one.list == "records"]) == len(ENDS)
+    answer = segments.answer(TAGS[:1], _named_in(log))
+    index = _index(tmp_path, log)
+    assert {one.index for one in index.who_saw(TAGS[0]) if one.index < answer.entries} <= answer.indexes
+    index.close()
+
+
+def test_what_was_released_beyond_the_sealed_records_is_not_whole(tmp_path: Path) -> None:
+    """Of a partition that no segment covers, or behind the sealed positions: nobody can say whose they were."""
+    with log_at(tmp_path) as log:
+        log.append(release(1, lo=60, hi=199))
+        log.append(release(2, lo=0, hi=5, partition=1))
+        segments = _segments(tmp_path, log)
+        segments.seal([], log.size, ENDS, 1, lambda: None)
+        known = _named_in(log)
+        assert segments.answer(TAGS[:1], known).whole
+        assert not segments.answer(TAGS[:1], [one for one in known if one.partition != 1]).whole
+        short = _segments(tmp_path / "short", log)
+        others = [one for one in known if one.hi != 199]
+        short.seal(others, log.size, {("ps.person", 0): 190}, 1, lambda: None)
+        assert not short.answer(TAGS[:1], [one for one in _named_in(log) if one.hi != 199]).whole

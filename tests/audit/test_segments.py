@@ -1,6 +1,5 @@
 """Segments: what is found is all there is, and nobody can show less."""
 
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,13 @@ from hypothesis import strategies as st
 
 from exchange.audit.segments import (
     PAGE,
-    Found,
     Sealed,
     Segment,
     opened,
-    range_proof,
-    range_root,
+    pages_proof,
+    pages_root,
+    rows_in,
     seal,
-    shown,
     span_of,
 )
 from exchange.errors import Tampered
@@ -49,10 +47,10 @@ def test_a_span_is_found_whole_with_its_proof(segment: Any, data: st.DataObject)
     low, high = data.draw(some), data.draw(st.one_of(st.none(), some))
     wanted = sorted(row for row in rows if row >= low and (high is None or row < high))
     with opened(file, WIDTH, sealed) as one:
-        found = one.find(low, high)
+        pages, proof = one.pages([(low, high)])
         assert one.look(low, high) == wanted
-    assert list(found.rows) == wanted
-    assert shown(found, sealed.count, sealed.root, WIDTH, low, high) == wanted
+    assert _root(sealed, pages, proof) == sealed.root
+    assert rows_in(pages, sealed.count, WIDTH, low, high) == wanted
 
 
 def test_every_subject_is_found_and_nobody_else(segment: Any) -> None:
@@ -60,77 +58,72 @@ def test_every_subject_is_found_and_nobody_else(segment: Any) -> None:
     file, sealed, rows = segment
     with opened(file, WIDTH, sealed) as one:
         for tag in {row[:16] for row in rows}:
-            found = one.find(*span_of(tag))
-            assert list(found.rows) == [row for row in rows if row[:16] == tag]
-            assert len(found.pages) <= 2
+            pages, _ = one.pages([span_of(tag)])
+            assert one.look(*span_of(tag)) == [row for row in sorted(rows) if row[:16] == tag]
+            assert len(pages) <= 2
         for number in range(50):
-            tag = sha256(b"nobody%d" % number).digest()[:16]
-            found = one.find(*span_of(tag))
-            assert shown(found, sealed.count, sealed.root, WIDTH, *span_of(tag)) == [] == list(found.rows)
-        assert one.find(*span_of(b"\xff" * 16)).rows == ()
+            span = span_of(sha256(b"nobody%d" % number).digest()[:16])
+            pages, _ = one.pages([span])
+            assert rows_in(pages, sealed.count, WIDTH, *span) == [] == one.look(*span)
+        assert one.look(*span_of(b"\xff" * 16)) == []
 
 
-def _forged(found: Found) -> dict[str, Found]:
-    """Ways to show less, or other rows."""
-    page = found.pages[0]
-    without = page[:WIDTH] + page[2 * WIDTH :] + page[:WIDTH]
-    return {
-        "a row is left out": replace(found, pages=(without, *found.pages[1:])),
-        "a page is left out": replace(found, pages=found.pages[1:], first_page=found.first_page + 1),
-        "another page": replace(found, first_page=found.first_page + 1),
-        "no page": replace(found, pages=()),
-        "a hash too many": replace(found, proof=(*found.proof, bytes(32))),
-        "a hash too few": replace(found, proof=found.proof[:-1]),
-        "a page cut off": replace(found, pages=(page[:-WIDTH], *found.pages[1:])),
-        "before the beginning": replace(found, first_page=-1),
-    }
-
-
-@pytest.mark.parametrize("way", _forged(Found((), 0, (b"x" * 48,), ())))
-def test_less_than_all_is_no_proof(segment: Any, way: str) -> None:
-    """Rows or pages left out or exchanged, hashes too many or too few: nothing is shown by it."""
+@pytest.mark.parametrize("subject", [0, 85, 200, 699])
+def test_less_than_all_is_no_proof(segment: Any, subject: int) -> None:
+    """A page left out, hashes too many or too few, another page: nothing is shown by it."""
     file, sealed, rows = segment
-    tag = sorted(rows)[PAGE + 5][:16]
+    low, high = span_of(sorted(rows)[3 * subject][:16])
     with opened(file, WIDTH, sealed) as one:
-        found = one.find(*span_of(tag))
-    assert shown(_forged(found)[way], sealed.count, sealed.root, WIDTH, *span_of(tag)) is None
+        pages, proof = one.pages([(low, high)])
+        others, _ = one.pages([(b"", b"\x01")] if min(pages) else [(b"\xff", None)])
+    number, page = min(pages.items())
+    assert _root(sealed, pages, proof) == sealed.root
+    assert _root(sealed, pages, [*proof, bytes(32)]) is None
+    assert _root(sealed, pages, proof[:-1]) is None
+    assert _root(sealed, {**pages, **others}, proof) != sealed.root
+    without = page[:WIDTH] + page[2 * WIDTH :] + page[:WIDTH]
+    assert _root(sealed, {**pages, number: without}, proof) != sealed.root
+    rest = {at: data for at, data in pages.items() if at != number}
+    assert rows_in(rest, sealed.count, WIDTH, low, high) is None
+    assert rows_in({number: without}, sealed.count, WIDTH, page[:WIDTH], page[WIDTH : 2 * WIDTH]) is None
+
+
+def _root(sealed: Sealed, pages: Any, proof: Any) -> bytes | None:
+    return pages_root(-(-sealed.count // PAGE), pages, proof)
 
 
 def test_a_subject_at_the_end_of_a_page_needs_the_next_one(segment: Any) -> None:
     """Without the neighbour behind it an answer may be cut off, so it shows nothing."""
     file, sealed, rows = segment
-    last = sorted(rows)[PAGE - 1]
+    low, high = span_of(sorted(rows)[PAGE - 1][:16])
     with opened(file, WIDTH, sealed) as one:
-        found = one.find(*span_of(last[:16]))
-        assert len(found.pages) == 2
-        first = one.find(b"", last)
-    cut = replace(found, pages=found.pages[:1], proof=first.proof)
-    assert shown(cut, sealed.count, sealed.root, WIDTH, *span_of(last[:16])) is None
+        pages, _ = one.pages([(low, high)])
+    assert sorted(pages) == [0, 1]
+    assert rows_in({0: pages[0]}, sealed.count, WIDTH, low, high) is None
 
 
 @given(count=st.integers(1, 70), data=st.data())
-def test_a_range_proof_leads_to_the_root_of_rfc_6962(count: int, data: st.DataObject) -> None:
-    """From any leaves that stand together; changed, missing or further hashes lead nowhere or elsewhere."""
-    hashes = leaf_hashes([b"%d" % number for number in range(count)])
-    first = data.draw(st.integers(0, count - 1))
-    last = data.draw(st.integers(first + 1, count))
-    proof = range_proof(hashes, first, last)
-    assert range_root(count, first, hashes[first:last], proof) == root(hashes)
-    assert range_root(count, first, hashes[first:last], [*proof, bytes(32)]) is None
+def test_a_proof_of_pages_leads_to_the_root_of_rfc_6962(count: int, data: st.DataObject) -> None:
+    """From any of them; changed, missing or further hashes lead nowhere or elsewhere."""
+    every = {number: b"%d" % number for number in range(count)}
+    hashes = leaf_hashes(list(every.values()))
+    pages = {number: every[number] for number in data.draw(st.sets(st.sampled_from(range(count))))}
+    proof = pages_proof(hashes, pages)
+    assert pages_root(count, pages, proof) == root(hashes)
+    assert pages_root(count, pages, [*proof, bytes(32)]) is None
     if proof:
         at = data.draw(st.integers(0, len(proof) - 1))
-        assert range_root(count, first, hashes[first:last], proof[:at] + proof[at + 1 :]) is None
-        changed = [*proof[:at], bytes(32), *proof[at + 1 :]]
-        assert range_root(count, first, hashes[first:last], changed) != root(hashes)
+        assert pages_root(count, pages, proof[:at] + proof[at + 1 :]) is None
+        assert pages_root(count, pages, [*proof[:at], bytes(32), *proof[at + 1 :]]) != root(hashes)
 
 
 def test_an_empty_segment_proves_that_there_is_nothing(tmp_path: Path) -> None:
     """Its root is that of no leaf."""
     sealed = seal(tmp_path / "none", [], WIDTH)
     with opened(tmp_path / "none", WIDTH, sealed) as one:
-        found = one.find(*span_of(bytes(16)))
-    assert shown(found, 0, sealed.root, WIDTH, *span_of(bytes(16))) == []
-    assert shown(found, 0, bytes(32), WIDTH, *span_of(bytes(16))) is None
+        assert one.pages([span_of(bytes(16))]) == ({}, [])
+    assert (pages_root(0, {}, []), rows_in({}, 0, WIDTH, b"", None)) == (sealed.root, [])
+    assert pages_root(0, {}, [bytes(32)]) is None
 
 
 def test_rows_of_another_width_or_twice_are_no_segment(tmp_path: Path) -> None:
@@ -154,7 +147,8 @@ def test_a_changed_file_gives_no_answer(segment: Any, data: st.DataObject) -> No
             with pytest.raises(Tampered, match="segment_damaged"):
                 one.check()
             try:
-                found = list(one.find(*span_of(tag)).rows)
+                pages, _ = one.pages([span_of(tag)])
+                found = rows_in(pages, sealed.count, WIDTH, *span_of(tag))
             except Tampered:
                 return
             assert found == [row for row in rows if row[:16] == tag]

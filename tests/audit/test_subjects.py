@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy import Engine
 
+from exchange.audit import index_tables as t
 from exchange.audit.access_entries import bitmap
 from exchange.audit.entries import Entry, entry_id, make
 from exchange.audit.log import AuditLog
 from exchange.audit.sealing import ReadTags
-from exchange.audit.subjects import FORMAT, Sighting, SubjectIndex
+from exchange.audit.subjects import _PROBE, _PROBE_ON_SERVER, FORMAT, Sighting, SubjectIndex
 from exchange.control.database import open_engine
 from exchange.errors import Invalid, Tampered
 from tests.audit.building import START_NS, control, log_at, new_log, refusal, release
@@ -191,3 +193,28 @@ def test_a_damaged_index_is_said_to_be_one(tmp_path: Path) -> None:
     index.close()
     longer.close()
     shorter.close()
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+def test_the_probe_reads_no_whole_table_of_ranges(engine: str, tmp_path: Path) -> None:
+    """On each engine: one backward step in the key of the ranges for each position and stream."""
+    url = f"sqlite:///{tmp_path / 'index.db'}" if engine == "sqlite" else schema_of(tmp_path)
+    opened = open_engine(url)
+    SubjectIndex(opened)
+    rows = [{"stream": number % 5, "lo": number, "hi": number + 1, "idx": number} for number in range(5_000)]
+    with opened.begin() as connection:
+        connection.execute(t.SEEN.insert(), [{"tag": TAGS[0], "part": 1, "position": at} for at in range(100)])
+        connection.execute(t.STREAM.insert(), [{"id": at, "part": 1, "agreement": "a", "hi": 9} for at in range(5)])
+        connection.execute(t.RANGE.insert(), rows)
+        connection.execute(sa.text("ANALYZE"))
+        probe, word = (_PROBE, "QUERY PLAN ") if engine == "sqlite" else (_PROBE_ON_SERVER, "")
+        plan = "\n".join(
+            str(row[-1]) for row in connection.execute(sa.text(f"EXPLAIN {word}{probe}"), {"tag": TAGS[0]})
+        )
+    opened.dispose()
+    if engine == "sqlite":
+        assert "SEARCH e USING PRIMARY KEY (stream=? AND lo<?)" in plan
+        assert "SCAN r" not in plan
+    else:
+        assert "Index Scan Backward using index_range_pkey" in plan
+        assert "Seq Scan on index_range" not in plan

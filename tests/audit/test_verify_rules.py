@@ -4,6 +4,8 @@ import json
 import shutil
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from exchange.audit import verify_rights, verify_rules
 from exchange.audit.entries import Entry, counters_digest, make
 from exchange.audit.verify import verify
+from exchange.audit.verify_state import read_state
 from tests.audit.building import (
     DECISION,
     DIGEST,
@@ -344,3 +347,101 @@ def test_an_event_whose_data_is_no_object(tmp_path: Path, data: str) -> None:
     codes = {code for code, _ in _after(tmp_path, approved(2, data=data), release(1))}
     assert codes
     assert codes <= {"entry_undecodable", "agreement_not_in_force"}
+
+
+def _segment(topic: str, lo: int, hi: int, rows: Sequence[bytes], **fields: Any) -> Entry:
+    """A segment of so few rows that they are one page."""
+    page = b"".join(sorted(rows))
+    hashes = [sha256(b"\x00" + page).digest()] if rows else []
+    usual: dict[str, Any] = {
+        "topic": topic,
+        "partition": 0,
+        "lo": lo,
+        "hi": hi,
+        "count": len(rows),
+        "page_records": 256,
+        "root": hashes[0] if rows else sha256(b"").digest(),
+        "digest": "sha256:" + sha256(page + b"".join(hashes)).hexdigest(),
+    }
+    identity = sha256(repr((topic, lo, hi, fields)).encode()).digest()[:16]
+    return make("index_segment", identity, START_NS, **{**usual, **fields})
+
+
+def test_segments_over_the_log_are_made_again(tmp_path: Path) -> None:
+    """Each that is not what the entries give is named: a row too few, another root, another count, another digest; and
+    larger ones in the place of several are judged alike.
+    """
+    tags = [bytes([number]) * 16 for number in range(3)]
+    entries = [
+        release(1),
+        refusal(1, tags=tags[:2]),
+        make("audit_query", b"q" * 16, START_NS, query="x", tags=tags[2:]),
+    ]
+    at = [number.to_bytes(8, "big") for number in range(FIRST, FIRST + 6)]
+    named = [tags[0] + at[1], tags[1] + at[1], tags[2] + at[2]]
+    place = sha256(b"ps.person\x00" + bytes(4)).digest()[:16]
+    ranges = [place + (10).to_bytes(8, "big") + (20).to_bytes(8, "big") + at[0]]
+    end = FIRST + 3
+    sound = [_segment("@named", 0, FIRST + 2, named[:2]), _segment("@named", FIRST + 2, end, named[2:])]
+    both = [*sound, _segment("@named", 0, end, named), _segment("@ranges", 0, end, ranges)]
+    assert _after(tmp_path, *entries, *both) == []
+    for bad in (
+        _segment("@named", 0, end, named[:2]),
+        _segment("@named", 0, end, named, root=bytes(32)),
+        _segment("@named", 0, end, named, count=4),
+        _segment("@named", 0, end, named, digest=None),
+        _segment("@ranges", 0, end, []),
+        _segment("@ranges", 0, end, [ranges[0][:-1] + b"\x00"]),
+    ):
+        assert _after(tmp_path, *entries, bad) == [("segment_differs", 3)]
+
+
+def test_segments_go_on_where_others_end(tmp_path: Path) -> None:
+    """A gap, no length, entries that are not there yet, a second partition of the log: each is named."""
+    for bad in (
+        _segment("@named", 5, 9, []),
+        _segment("@named", 4, 4, []),
+        _segment("@named", 0, FIRST + 1, []),
+        _segment("@ranges", 0, 9, [], partition=1),
+        _segment("ps.person", 7, 9, [b"x"] * 2),
+    ):
+        assert ("segment_span", 0) in _after(tmp_path, bad)
+
+
+def test_segments_of_records_hold_as_many_as_were_committed(tmp_path: Path) -> None:
+    """To the end of a commit exactly as many; within one not more; of nothing that no publisher committed."""
+    rows = [number.to_bytes(24, "big") for number in range(1_000)]
+    assert _after(tmp_path, _segment("ps.person", 0, 1_000, rows)) == []
+    assert _after(tmp_path, _segment("ps.person", 0, 400, rows[:300])) == []
+    more = [commit(1_000, 1_010, count=7), _segment("ps.person", 1_000, 1_010, rows[:7])]
+    assert _after(tmp_path, _segment("ps.person", 0, 1_000, rows), *more) == []
+    assert _after(tmp_path, _segment("ps.person", 0, 1_000, rows[:-1])) == [("segment_differs", 0)]
+    assert _after(tmp_path, more[0], _segment("ps.person", 0, 1_005, rows, count=1_008)) == [("segment_differs", 1)]
+    assert _after(tmp_path, _segment("ps.person", 0, 1_001, rows)) == [("segment_span", 0)]
+    assert _after(tmp_path, _segment("ps.other", 0, 10, rows[:10])) == [("segment_span", 0)]
+
+
+def test_a_resumed_run_makes_again_what_it_has_seen(tmp_path: Path) -> None:
+    """A segment that reaches behind its beginning is counted as not judged; later ones are judged; a state of a version
+    that judged none is not gone on from.
+    """
+    log, state = tmp_path / "log", tmp_path / "state"
+    before = [*grounds(), control(1), release(1)]
+    start = len(leaves_of(before))
+    write_log(log, leaves_of(before))
+    assert verify(log, VKEY, state=state).ok
+    old = state.read_bytes()
+    more = [refusal(1), _segment("@named", 0, start + 1, [b"x" * 24]), _segment("@named", start + 1, start + 2, [])]
+    write_log(log, leaves_of([*before, *more]))
+    found = verify(log, VKEY, state=state)
+    assert (found.ok, found.resumed_at, found.unchecked["segments"]) == (True, start, 1)
+    state.write_bytes(old)
+    write_log(log, leaves_of([*before, *more, _segment("@named", start + 2, start + 3, [b"x" * 24])]))
+    assert [(one.code, one.index) for one in verify(log, VKEY, state=state).findings] == [
+        ("segment_differs", start + 3)
+    ]
+    kept = read_state(state, VKEY)
+    assert kept is not None
+    replace(kept, rules={name: value for name, value in kept.rules.items() if name != "segments"}).write(state)
+    again = verify(log, VKEY, state=state)
+    assert (again.resumed_at, [one.code for one in again.findings]) == (0, ["segment_differs"] * 2)

@@ -20,12 +20,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench")
     parser.add_argument("--quick", action="store_true", help="fewer records and rounds: two minutes, not ten")
     parser.add_argument("name", nargs="*", choices=[[], *_ALL], metavar="NAME", help=", ".join(_ALL))
+    parser.add_argument("--full", action="store_true", help="index: 10^6 and 10^7 releases too, half an hour and 20 GB")
     chosen = parser.parse_args()
     for line in described():
         print(line)
     for name in chosen.name or _ALL:
         print(flush=True)
-        _ALL[name](chosen.quick)
+        if name == "index":
+            index(chosen.quick, full=chosen.full)
+        else:
+            _ALL[name](chosen.quick)
     return 0
 
 
@@ -109,6 +113,18 @@ def latency(quick: bool) -> None:
         _table("publish to release at 100 records/s, Kafka and PostgreSQL, ms", figures)
 
 
+def index(quick: bool, *, full: bool = False) -> None:
+    """Who saw a subject, on both databases, and the sealed segments."""
+    sizes = [10_000] if quick else [100_000, *([1_000_000, 10_000_000] if full else [])]
+    told: dict[str, Any] = {"sizes": sizes, "rounds": 20 if quick else 200, "control": 10_000 if quick else 100_000}
+    _table("who-saw on SQLite, warm, ms", in_child("finding.measured", url=None, **told))
+    with _skipping(), servers.database() as url:
+        _table("who-saw on PostgreSQL, warm, ms", in_child("finding.measured", url=url, **told))
+    each = 1_000_000 if full else 20_000 if quick else 100_000
+    rows = 100_000 if quick else 1_000_000
+    _table("segments, ms", in_child("finding.segments", rows=rows, count=100, each=each, rounds=20 if quick else 100))
+
+
 @contextmanager
 def _skipping() -> Iterator[None]:
     """Says which server is not here, and goes on with the rest."""
@@ -135,6 +151,7 @@ _ALL: Final[Mapping[str, Callable[[bool], None]]] = {
     "logs": logs,
     "sequencer": sequencer,
     "latency": latency,
+    "index": index,
 }
 
 
