@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from typing import Any
 
 import fastavro
@@ -26,9 +27,9 @@ def produce(orders: dict[str, Any]) -> None:
     head, persons, number = b"\0" + orders["schema_id"].to_bytes(4, "big"), orders["persons"], FIRST
     producer = Producer({"enable.idempotence": True, "acks": "all", "linger.ms": 5, "log_level": 0, **orders["login"]})
 
-    def told(error: KafkaError | None, message: Any) -> None:
+    def told(number: int, error: KafkaError | None, message: Any) -> None:
         if error is None:
-            line = {"delivered": [message.partition(), message.offset()], "number": int(message.key())}
+            line = {"delivered": [message.partition(), message.offset()], "number": number}
             os.write(ledger, json.dumps({"at": time.monotonic(), **line}).encode() + b"\n")
 
     while not clients.stopped:
@@ -36,8 +37,10 @@ def produce(orders: dict[str, Any]) -> None:
         person, out = persons[number % len(persons)], io.BytesIO()
         fastavro.schemaless_writer(out, schema, json.loads(clients.record(person, number)))
         partition = number % orders["partitions"]
-        producer.produce(orders["topic"], head + out.getvalue(), str(number), partition, on_delivery=told)
-        producer.poll(orders["pause"])
+        noted = partial(told, number)
+        producer.produce(orders["topic"], head + out.getvalue(), person.encode(), partition, on_delivery=noted)
+        producer.poll(0)
+        time.sleep(orders["pause"])
         while len(producer) > orders["waiting"] and not clients.stopped:
             producer.poll(0.1)
     producer.flush(30)
