@@ -4,7 +4,7 @@ The control database, the state and the audit log's rows stand on it where a sit
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, Insert, Table, create_engine, event, make_url
@@ -68,9 +68,17 @@ def open_server(url: str, password: str = "") -> Engine:
         )
     except ImportError:
         raise Invalid("postgresql_missing", where=url) from None
+    event.listen(engine, "do_connect", _connect)
     event.listen(engine, "connect", _prepare)
     _ping_idle(engine)
     return engine
+
+
+def _connect(_dialect: object, _record: object, where: Sequence[Any], options: Mapping[str, Any]) -> object:
+    """A connection that finds out when its server only hangs."""
+    from exchange.log.patience import connect  # it needs psycopg, which the embedded engines do not
+
+    return connect(*where, **options)
 
 
 def _ping_idle(engine: Engine) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _SCHEMA_HEADER: Final = "__value_schema_id"
 _GUID: Final = 1  # first byte of a schema's name that is a GUID, which ours do not have
 _LOOK_S: Final = 0.2
-_LONGEST_PAUSE_S: Final = 30.0
+_LONGEST_PAUSE_S: Final = 5.0  # so it is back within ten seconds of whatever it waits for
 
 Decoders = Mapping[int, Callable[[bytes], dict[str, Any]]]
 

@@ -1,7 +1,8 @@
 """`make torture`: kill rounds, every system call of three operations, changed bytes, each in two processes; then
-revokes through two gateways on Kafka and PostgreSQL; mutants if asked.
+revokes through two gateways on Kafka and PostgreSQL; real servers killed and stopped; mutants if asked.
 
-With `--servers` real servers instead: see `tests.torture.servers`.
+All of it takes one to two hours on two cores: kills, system calls and bytes about an hour, the revokes 20 minutes, the
+servers 30. With `--servers` only these, with options of their own: see `tests.torture.servers`.
 """
 
 import argparse
@@ -25,6 +26,10 @@ from tests.torture.mutants import MUTANTS
 from tests.torture.tasks import UNIT
 
 _MUTATIONS = 12_000
+_HELP = (
+    "Without options: kills, system calls, changed bytes (about an hour), revokes (20 minutes), servers (30 minutes); "
+    "on two cores. What needs a server that is not to be had is skipped, by name."
+)
 
 
 def main() -> int:
@@ -33,8 +38,10 @@ def main() -> int:
         from tests.torture.servers.__main__ import main as servers
 
         return servers([word for word in sys.argv[1:] if word != "--servers"])
-    parser = argparse.ArgumentParser(prog="make torture")
-    parser.add_argument("--servers", action="store_true", help="real servers, with options of their own")
+    parser = argparse.ArgumentParser(prog="make torture", description=_HELP)
+    parser.add_argument(
+        "--servers", action="store_true", help="only the real servers, with options of their own: --servers --help"
+    )
     parser.add_argument("--rounds", type=int, default=2_000, help="kills in all")
     parser.add_argument("--seconds", type=float, default=0.0, help="stop each part after this long")
     parser.add_argument("--seed", default=secrets.token_hex(4))
@@ -44,6 +51,7 @@ def main() -> int:
     parser.add_argument("--points", type=int, default=0, help="only so many of them")
     parser.add_argument("--gateways", action="store_true", help="only the revokes through two gateways")
     parser.add_argument("--revokes", type=int, default=1_000, help="so many of them")
+    parser.add_argument("--opa", action="store_true", help="those revokes with an OPA server as the policy engine")
     parser.add_argument("--mutations", type=int, default=0, help="only so many changes of one byte (of all: 12,000)")
     parser.add_argument("--mutants", action="store_true", help="only our own mutants")
     parser.add_argument("--cornered", action="store_true", help="the mutants without their random kills")
@@ -60,6 +68,8 @@ def main() -> int:
         broken += _say_mutations(_run("mutations", chosen, count, count), chosen.seed)
     if everything or chosen.gateways:
         broken += _gateways(chosen)
+    if everything:
+        broken += _servers(chosen)
     if chosen.mutants:
         sums = _run("mutants", chosen, 0 if chosen.cornered else 1, len(MUTANTS))
         broken += _say_mutants(sums, chosen.seed)
@@ -125,7 +135,9 @@ def _gateways(chosen: argparse.Namespace) -> int:
     end, folder = services.begin_run(), Path(tempfile.mkdtemp(prefix="torture-"))
     try:
         with tqdm(total=chosen.revokes, desc="revokes") as bar, services_postgres.the_server().database() as url:
-            figures = play(folder, on_servers(url, folder), chosen.revokes, chosen.seed, bar.update, chosen.seconds)
+            figures = play(
+                folder, on_servers(url, folder), chosen.revokes, chosen.seed, bar.update, chosen.seconds, chosen.opa
+            )
     except pytest.skip.Exception as skipped:
         print(f"revokes through two gateways: skipped, {skipped}")
         return 0
@@ -142,6 +154,20 @@ def _gateways(chosen: argparse.Namespace) -> int:
     )
     print(f"0 of {figures['revokes']} had a release behind it; --seed {chosen.seed}")
     return 0
+
+
+def _servers(chosen: argparse.Namespace) -> int:
+    """The real servers; skipped by name where one is not to be had."""
+    import pytest
+
+    from tests.torture.servers.__main__ import main as servers
+
+    seconds = ["--seconds", str(chosen.seconds)] if chosen.seconds else []
+    try:
+        return servers(["--seed", chosen.seed, *seconds])
+    except pytest.skip.Exception as skipped:
+        print(f"real servers: skipped, {skipped}")
+        return 0
 
 
 def _say_rounds(sums: dict[str, Any], seed: str) -> int:

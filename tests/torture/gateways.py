@@ -24,6 +24,8 @@ from tests.simulator import AUTHORITY, CHECKER, DATASET, MEMBERS, OTHERS, PROVID
 from tests.test_simulator_postgres import settings_for
 from tests.torture.client import Asked, Client, released
 from tests.torture.revokes import Got, Granted, Told, judge
+from tests.torture.servers.stack import free_port
+from tests.torture.servers.town import OpaServer
 
 CONSUMERS = 12  # at the least: one for every twenty revokes, for a question names all that its consumer ever had
 GOVERNORS = 6
@@ -49,8 +51,10 @@ class Town:
 
 
 @contextmanager
-def town(folder: Path, settings: dict[str, str], count: int = CONSUMERS) -> Iterator[Town]:
-    """Two gateways and a sequencer on the servers that the settings name, each a process of its own."""
+def town(folder: Path, settings: dict[str, str], count: int = CONSUMERS, opa: bool = False) -> Iterator[Town]:
+    """Two gateways and a sequencer on the servers that the settings name, each a process of its own; `opa`: and an OPA
+    server, which both ask.
+    """
     (folder / "first").mkdir()
     site = simulator.build(folder / "first", **settings)
     consumers = [f"ny.d{number:03}" for number in range(count)]
@@ -61,8 +65,13 @@ def town(folder: Path, settings: dict[str, str], count: int = CONSUMERS) -> Iter
     tokens = {file.stem: file.read_text("utf-8").strip() for file in (site.folder / "tokens").glob("*.token")}
     with ExitStack() as stack:
         stack.enter_context(sequencing(site))
-        more = {"policy_deadline_ms": 20_000}
+        more: dict[str, object] = {"policy_deadline_ms": 20_000}
+        port = free_port()
+        if opa:
+            more["engines_policy"] = f"opa+http://127.0.0.1:{port}"
         gateways = [stack.enter_context(served(one, audit_sequencer="never", **more)) for one in (site, other)]
+        if opa:
+            stack.enter_context(_opa_server(site, gateways[0].port, folder / "opa", port))
         yield Town(site, gateways, tokens, consumers)
 
 
@@ -86,6 +95,19 @@ def sequencing(site: Site) -> "Iterator[subprocess.Popen[str]]":
             process.kill()
         process.wait()
         process.stderr.close()
+
+
+@contextmanager
+def _opa_server(site: Site, gateway: int, folder: Path, port: int) -> Iterator[None]:
+    """An OPA server that has the policies, by the gateway at a port."""
+    words = ("policy", "opa-config", str(folder), "--url", f"http://127.0.0.1:{gateway}")
+    _must(site.run(*words, more={"EXCHANGE_ENGINES_POLICY": f"opa+http://127.0.0.1:{port}"}))
+    server = OpaServer(services.opa(), folder, port)
+    try:
+        server.start()
+        yield
+    finally:
+        server.kill()
 
 
 def _must(ran: simulator.Ran) -> None:
@@ -305,9 +327,10 @@ def play(
     seed: str,
     on_revoke: Callable[[], object] = lambda: None,
     seconds: float = 0.0,
+    opa: bool = False,
 ) -> dict[str, Any]:
-    """One run, of so many revokes or (unless 0) for so long; its figures, when all held."""
-    with town(folder, settings, max(CONSUMERS, revokes // 20)) as it:
+    """One run, of so many revokes or (unless 0) for so long; its figures, when all held. `opa`: by an OPA server."""
+    with town(folder, settings, max(CONSUMERS, revokes // 20), opa) as it:
         begun = time.monotonic()
         playing = Play(it, revokes, seed, on_revoke, begun + seconds if seconds else float("inf"))
         playing.run()

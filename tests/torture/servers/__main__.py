@@ -3,6 +3,7 @@
 | part | is |
 |---|---|
 | strikes | SIGKILL and SIGSTOP of each victim in turn, `--faults` of them, the witness asked after every tenth |
+| town | the same of two gateways, two sequencers, an OPA server and an intake worker; takeover; without OPA |
 | clock | the site's clock set back |
 | brokers | three brokers: the leader killed, then a second one |
 | disks | a full disk on the broker, then on PostgreSQL |
@@ -27,10 +28,11 @@ from tests.torture.servers.drill import Struck, begin, down, finish, planned, st
 from tests.torture.servers.mutants import MUTANTS
 from tests.torture.servers.stack import Stack, stack
 from tests.torture.servers.states import clock_file, clock_set_back, full_disk
+from tests.torture.servers.town import opa_outage, takeover, town
 from tests.torture.servers.victims import Program
 from tests.torture.servers.witness import Broken, Witness
 
-PARTS: Final = ("strikes", "clock", "brokers", "disks")
+PARTS: Final = ("strikes", "town", "clock", "brokers", "disks")
 _LOOK_EVERY: Final = 10
 _LONGEST_S: Final = 15.0
 _MOST_KILLS: Final = 10  # a mutant that lives longer has survived
@@ -40,14 +42,15 @@ _DISKS_MIB: Final = {"broker": 200, "postgres": 300}
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 when nothing is broken and no mutant that was asked for survives."""
     parser = argparse.ArgumentParser(prog="make torture ARGS=--servers")
-    parser.add_argument("--faults", type=int, default=120, help="strikes in all")
+    parser.add_argument("--faults", type=int, default=60, help="strikes in each of the first two parts")
     parser.add_argument("--seconds", type=float, default=0.0, help="no strike is begun after so long")
     parser.add_argument("--seed", default=secrets.token_hex(4))
     parser.add_argument("--scheme", default="kafka", choices=["kafka", "kafka+librdkafka"])
-    parser.add_argument("--parts", default=",".join(PARTS), help="of strikes,clock,brokers,disks,mutants")
+    parser.add_argument("--parts", default=",".join(PARTS), help="of strikes,town,clock,brokers,disks,mutants")
     chosen = parser.parse_args(arguments)
     broken: list[str] = []
-    parts = {"strikes": _strikes, "clock": _clock, "brokers": _brokers, "disks": _disks, "mutants": _mutants}
+    parts = {"strikes": _strikes, "town": _town, "clock": _clock}
+    parts |= {"brokers": _brokers, "disks": _disks, "mutants": _mutants}
     for part in chosen.parts.split(","):
         try:
             parts[part](chosen)
@@ -74,18 +77,31 @@ def worked(made: Stack, program: str = "") -> Iterator[tuple[Stack, Witness]]:
 
 
 def _strikes(chosen: argparse.Namespace) -> None:
-    random, done = Random(f"{chosen.seed} strikes"), list[Struck]()
-    until = time.monotonic() + chosen.seconds if chosen.seconds else float("inf")
     with stack(scheme=chosen.scheme) as made, worked(made) as (_, witness):
-        for name, fault in tqdm(planned(list(made.victims), random, chosen.faults), desc="strikes"):
-            if time.monotonic() > until:
-                break
-            done.append(strike(made, name, fault, down(fault, random, _LONGEST_S)))
-            if len(done) % _LOOK_EVERY == 0:
-                witness.look()
-    _say(done)
-    records = sum(witness.published.values())
-    print(f"{records} records, {witness.releases} releases, {len(witness.leaves)} entries judged")
+        done = _struck(made, witness, chosen, "strikes")
+    _say(done, witness)
+
+
+def _town(chosen: argparse.Namespace) -> None:
+    with town(chosen.scheme) as made, worked(made) as (_, witness):
+        print("\n".join(map(str, [*takeover(made), opa_outage(made)])), flush=True)
+        witness.look()
+        done = _struck(made, witness, chosen, "town")
+    _say(done, witness)
+
+
+def _struck(made: Stack, witness: Witness, chosen: argparse.Namespace, part: str) -> list[Struck]:
+    """The strikes of a part, told one by one on a terminal's other stream."""
+    random, done = Random(f"{chosen.seed} {part}"), list[Struck]()
+    until = time.monotonic() + chosen.seconds if chosen.seconds else float("inf")
+    for name, fault in tqdm(planned(list(made.victims), random, chosen.faults), desc=part):
+        if time.monotonic() > until:
+            break
+        done.append(strike(made, name, fault, down(fault, random, _LONGEST_S)))
+        tqdm.write(str(done[-1]), file=sys.stderr)
+        if len(done) % _LOOK_EVERY == 0:
+            witness.look()
+    return done
 
 
 def _clock(chosen: argparse.Namespace) -> None:
@@ -127,14 +143,16 @@ def _hunted(name: str, random: Random) -> None:
             strike(made, "gateway", "kill", down("kill", random, 0))
 
 
-def _say(done: Sequence[Struck]) -> None:
+def _say(done: Sequence[Struck], witness: Witness) -> None:
     """How long the service took to come back, by victim and fault."""
-    print(f"{'victim':10} {'fault':5} {'times':>5}   seconds to the first record: median, worst; read: median, worst")
+    print(f"{'victim':11} {'fault':5} {'times':>5}   seconds to the first record: median, worst; read; taken in")
     for victim, fault in sorted({(one.victim, one.fault) for one in done}):
         those = [one for one in done if (one.victim, one.fault) == (victim, fault)]
-        columns = [sorted(getattr(one, name) for one in those) for name in ("published_s", "read_s")]
+        columns = [sorted(getattr(one, name) for one in those) for name in ("published_s", "read_s", "taken_s")]
         told = "   ".join(f"{statistics.median(column):6.2f} {column[-1]:6.2f}" for column in columns)
-        print(f"{victim:10} {fault:5} {len(those):5}   {told}")
+        print(f"{victim:11} {fault:5} {len(those):5}   {told}")
+    records = sum(witness.published.values())
+    print(f"{records} records, {witness.releases} releases, {len(witness.leaves)} entries judged", flush=True)
 
 
 if __name__ == "__main__":

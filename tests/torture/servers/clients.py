@@ -29,25 +29,28 @@ def stop(*_: object) -> None:
 
 
 class Client:
-    """Requests to one of the gateways: the next one where this one does not answer."""
+    """Requests to the gateways in turn, where they are several."""
 
     def __init__(self, orders: dict[str, Any]) -> None:
         self._ports, self._token = orders["ports"], Path(orders["token"]).read_text("utf-8").strip()
         self._ledger = os.open(orders["ledger"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        self._connection: http.client.HTTPConnection | None = None
+        self._connections: dict[int, http.client.HTTPConnection] = {}
+        self.via = 0  # the port that answered
 
     def ask(self, method: str, target: str, body: bytes = b"", media: str = "") -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body; status 0 where there was no whole answer."""
-        if self._connection is None:
-            self._connection = http.client.HTTPConnection("127.0.0.1", self._ports[0], timeout=PATIENCE_S)
+        self.via, *others = self._ports
+        self._ports = [*others, self.via]
+        if self.via not in self._connections:
+            self._connections[self.via] = http.client.HTTPConnection("127.0.0.1", self.via, timeout=PATIENCE_S)
+        connection = self._connections[self.via]
         headers = {"Authorization": f"Bearer {self._token}", **({"Content-Type": media} if media else {})}
         try:
-            self._connection.request(method, target, body, headers)
-            answer = self._connection.getresponse()
+            connection.request(method, target, body, headers)
+            answer = connection.getresponse()
             content = answer.read()
         except (OSError, http.client.HTTPException) as error:
-            self._connection.close()
-            self._connection, self._ports = None, [*self._ports[1:], self._ports[0]]
+            self._connections.pop(self.via).close()
             return 0, {}, type(error).__name__.encode()
         return answer.status, {name.lower(): value for name, value in answer.getheaders()}, content
 
@@ -74,7 +77,7 @@ def publish(orders: dict[str, Any]) -> None:
         status, _, answer = client.ask("POST", target, body, "application/x-ndjson")
         told = json.loads(answer) if status == 200 else {}
         if told.get("last_sequence", 0) >= first + count - 1:
-            client.note(acknowledged=first + count - 1, began=began)
+            client.note(acknowledged=first + count - 1, via=client.via, began=began)
             first += count
             time.sleep(orders["pause"])
         else:
@@ -105,6 +108,7 @@ def read(orders: dict[str, Any]) -> None:
                     released=int(headers["exchange-released"]),
                     digest="sha256:" + hashlib.sha256(payload).hexdigest(),
                     amounts=[json.loads(line)["monthly_benefit_fen"] for line in payload.splitlines()],
+                    via=client.via,
                     began=began,
                 )
             elif status == 204:

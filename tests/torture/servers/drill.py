@@ -28,9 +28,11 @@ class Struck:
     down_s: float
     published_s: float
     read_s: float
+    taken_s: float = 0.0  # of the intake, where there is one
 
     def __str__(self) -> str:
         back = f"published after {self.published_s:.2f} s, read after {self.read_s:.2f} s"
+        back += f", taken in after {self.taken_s:.2f} s" if self.taken_s else ""
         return f"{self.fault} {self.victim} for {self.down_s:.1f} s: {back}"
 
 
@@ -52,15 +54,23 @@ def strike(stack: Stack, name: str, fault: str, down_s: float) -> Struck:
         victim.pause()
         time.sleep(down_s)
         returned = victim.proceed()
-    published, read = wait(stack, returned, f"after {fault} of {name}")
-    done = Struck(name, fault, down_s, published - returned, read - returned)
-    need(max(done.published_s, done.read_s) <= BACK_S, f"not back within {BACK_S:.0f} s: {done}")
+    when = f"after {fault} of {name}"
+    published, read = wait(stack, returned, when, via=stack.served.get(name, 0))
+    taken = _taken(stack, returned, when) if "intake" in stack.ledgers else returned
+    done = Struck(name, fault, down_s, published - returned, read - returned, taken - returned)
+    need(max(done.published_s, done.read_s, done.taken_s) <= BACK_S, f"not back within {BACK_S:.0f} s: {done}")
     return done
 
 
 def finish(stack: Stack, witness: Witness) -> None:
     """Ends the publisher, lets the reader read all there is, and asks the witness."""
     stack.end("publisher")
+    if "producer" in stack.clients:
+        stack.end("producer")
+        deadline = time.monotonic() + _GIVE_UP_S
+        while (missing := witness.not_taken_in()) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        need(not missing, f"acknowledged by the brokers and never taken in: {len(missing)}, {sorted(missing)[:3]}")
     reader, since = stack.ledgers["reader"], time.monotonic()
     empty: set[int] = set()
     deadline = since + _GIVE_UP_S
@@ -135,16 +145,30 @@ def _refused(stack: Stack, since: float) -> set[str]:
     return told
 
 
-def wait(stack: Stack, since: float, when: str) -> tuple[float, float]:
-    """When, at or after this moment, the first record was acknowledged and the first one released."""
+def _taken(stack: Stack, since: float, when: str) -> float:
+    """When, at or after this moment, the intake worker first said that a batch is readable."""
+    deadline, apart = time.monotonic() + _GIVE_UP_S, time.time() - time.monotonic()
+    while True:
+        stack.ledgers["intake"].news()
+        for line in stack.ledgers["intake"].lines[-20:]:
+            if line["time_ns"] / 1e9 - apart >= since:
+                return float(line["time_ns"] / 1e9 - apart)
+        need(time.monotonic() < deadline, f"{when} nothing is taken in within {_GIVE_UP_S:.0f} s: {_last(stack)}")
+        time.sleep(_POLL_S)
+
+
+def wait(stack: Stack, since: float, when: str, *, via: int = 0, down: Sequence[str] = ()) -> tuple[float, float]:
+    """When, at or after this moment, the first record was acknowledged and the first one released: by the gateway at
+    this port, or by any. Those that are `down` need not live.
+    """
     found: dict[str, float] = {}
     deadline = time.monotonic() + _GIVE_UP_S
     for ledger, what in (("publisher", "acknowledged"), ("reader", "index")):
         while ledger not in found:
             for line in stack.ledgers[ledger].news():
-                if what in line and line["at"] >= since:
+                if what in line and line["at"] >= since and via in {0, line["via"]}:
                     found.setdefault(ledger, line["at"])
-            ended = [one.name for one in stack.programs if not one.lives]
+            ended = [one.name for one in stack.programs if not one.lives and one.name not in down]
             need(not ended, f"{when} these have ended: {ended}: {_last(stack)}")
             if ledger not in found and time.monotonic() > deadline:
                 raise Broken(f"{when} no {what} within {_GIVE_UP_S:.0f} s: {_said(stack)}")

@@ -62,6 +62,13 @@ class Stack:
     clients: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
     ledgers: dict[str, Ledger] = field(default_factory=dict)
     folders: Mapping[str, Path] = field(default_factory=dict)  # of the servers, by their names
+    served: dict[str, int] = field(default_factory=dict)  # the gateways' ports, where they are several
+
+    @property
+    def gateway(self) -> Program:
+        """The first gateway."""
+        (found,) = [one for one in self.programs if one.name == "gateway"]
+        return found
 
     @property
     def programs(self) -> list[Program]:
@@ -72,7 +79,8 @@ class Stack:
         """Starts a client: `what` is publish or read; its orders may differ from the usual ones."""
         ledger = Ledger(self.site.folder / f"{name}.ledger")
         who = SYSTEM if what == "publish" else CHECKER
-        usual = {"ports": [self.port], "ledger": str(ledger.file), "dataset": DATASET, "source": SOURCE}
+        ports = list(self.served.values()) or [self.port]
+        usual = {"ports": ports, "ledger": str(ledger.file), "dataset": DATASET, "source": SOURCE}
         more = {"persons": list(MEMBERS), "batch": 5, "pause": 0.05, "partitions": PARTITIONS}
         asked = {"purpose": PURPOSE, "case": CASE, "token": self.site.token(who).removeprefix("file:")}
         command = [sys.executable, "-S", clients.__file__, what, json.dumps({**usual, **more, **asked, **orders})]
@@ -99,7 +107,22 @@ class Stack:
 def stack(
     brokers: int = 1, scheme: str = "kafka", disks: Mapping[str, int] | None = None, **settings: str
 ) -> Iterator[Stack]:
-    """The servers and the site, its gateway started, until the end of the block; nothing of it stays.
+    """As `prepared`, its gateway started."""
+    with prepared(brokers, scheme, disks, None, **settings) as made:
+        made.gateway.start()
+        yield made
+
+
+@contextmanager
+def prepared(
+    brokers: int = 1,
+    scheme: str = "kafka",
+    disks: Mapping[str, int] | None = None,
+    more: Mapping[str, str] | None = None,
+    **settings: str,
+) -> Iterator[Stack]:
+    """The servers and the site, its gateway not started yet, until the end of the block; nothing of it stays. `more` is
+    of the gateway's environment.
 
     `disks` gives the broker or PostgreSQL a file system of its own, of so many MiB; PermissionError where this process
     may not mount one.
@@ -119,7 +142,7 @@ def stack(
         ending.callback(server.stop)
         url = ending.enter_context(_database(server))
         (place / "it").mkdir()
-        made = _site(place / "it", kafka, url, brokers, scheme, settings)
+        made = _site(place / "it", kafka, url, brokers, scheme, settings, more or {})
         ending.callback(made.tidy)
         broker_victims = [Broker(kafka, number) for number in range(1, brokers + 1)]
         gateway = Program("gateway", ("serve", "--port", str(made.port)), made.site, made.more)
@@ -127,7 +150,6 @@ def stack(
         every: list[Victim] = [*broker_victims, Database(server), gateway, PolicyEngine(gateway)]
         for victim in every:
             made.victims[victim.name] = victim
-        gateway.start()
         yield made
 
 
@@ -157,7 +179,13 @@ def _database(server: OwnServer) -> Iterator[str]:
 
 
 def _site(
-    folder: Path, kafka: services.Kafka, url: str, brokers: int, scheme: str, settings: Mapping[str, str]
+    folder: Path,
+    kafka: services.Kafka,
+    url: str,
+    brokers: int,
+    scheme: str,
+    settings: Mapping[str, str],
+    more: Mapping[str, str],
 ) -> Stack:
     prefix, copies = "f" + uuid.uuid4().hex[:8], min(brokers, 3)
     secret = folder / "kafka.password"
@@ -175,10 +203,11 @@ def _site(
         **settings,
     }
     site = simulator.build(folder, **engines)
-    return Stack(site, kafka, url, prefix, _free_port(), {})
+    return Stack(site, kafka, url, prefix, free_port(), more)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -165,6 +165,7 @@ class Program:
     more: Mapping[str, str] = field(default_factory=dict)
     module: str = "exchange"
     process: "subprocess.Popen[bytes] | None" = None
+    output: Path | None = None  # where its standard output goes, unless that is its log
 
     @property
     def log(self) -> Path:
@@ -173,14 +174,14 @@ class Program:
 
     def start(self) -> float:
         at = time.monotonic()
-        with self.log.open("ab") as out:
+        with self.log.open("ab") as log, (self.output or self.log).open("ab") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", self.module, *self.words],
                 env=self.site.environment(None, self.more),
                 cwd=self.site.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
-                stderr=out,
+                stderr=log,
                 start_new_session=True,
             )
         return at

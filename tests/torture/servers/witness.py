@@ -21,6 +21,7 @@ from tests.torture.servers.clients import BASE
 from tests.torture.servers.stack import SOURCE, Stack
 from tests.torture.servers.victims import admin_of
 
+_TAKEN_IN: Final = re.compile(r"ny\.renshe/kafka/[^/]+/[^/]+/([0-9]+)/([0-9]+)")
 _SIGNATURE: Final = re.compile("\u2014 (\\S+) (\\S+)")
 
 
@@ -65,7 +66,14 @@ class Witness:
         need(not twice, f"handed over twice to one who read on: {twice[:3]}")
         acknowledged = [line["acknowledged"] for line in self._told("publisher") if "acknowledged" in line]
         missing = [n for n in range(1, max(acknowledged, default=0) + 1) if BASE + n not in got]
+        missing += [line["number"] for line in self._told("producer") if BASE + line["number"] not in got]
         need(not missing, f"acknowledged and handed to nobody: {len(missing)}, {missing[:3]}")
+
+    def not_taken_in(self) -> set[tuple[int, int]]:
+        """Partition and offset of what the brokers acknowledged to the producer, and no reader gets yet."""
+        self.published.update(self._readable())
+        taken = {(int(match[1]), int(match[2]) - 1) for one in self.published if (match := _TAKEN_IN.fullmatch(one))}
+        return {(line["delivered"][0], line["delivered"][1]) for line in self._told("producer")} - taken
 
     def _told(self, client: str) -> list[dict[str, Any]]:
         ledger = self.stack.ledgers.get(client)
