@@ -41,7 +41,7 @@ MANY = 21_000
 # What differs between any two sites: random ids and tokens, times, signatures.
 _RANDOM = re.compile(
     r"xt1\.\S+?(?=[\"\s])|\b[0-9a-f]{16}\b|\b[0-9a-f]{32,}\b|[A-Za-z0-9+/]{40,}=*|\b\d{19}\b"
-    r"|\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d\S*"
+    r"|\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d\S*|(?:\d{5} ){7}\d{5}"
 )
 
 
