@@ -20,6 +20,7 @@ from exchange.audit.segments import WIDTHS, opened, pages_proof
 from exchange.cli import lesson
 from exchange.evidence import check as judge
 from exchange.names import canonical, digest
+from exchange.signing.merkle import leaf_hashes, node_hash
 from exchange.wiring.evidence import FORMAT, archive, segment_files
 from tests.audit.building import KEY, START_NS, clock, log_at, refusal, release
 
@@ -67,12 +68,13 @@ class World:
 
     def truth(self, tag: bytes) -> dict[int, list[int]]:
         """The reference: every entry against every position."""
+        own = {place: [at for at, one in rows if one == tag] for place, rows in RECORDS.items()}
         found = {}
         for index, kind, body in self.bodies:
             places = set()
             if kind == "release" and body["lo"] is not None:
-                rows = RECORDS[body["topic"], body["partition"]]
-                places = {at for at, one in rows if one == tag and body["lo"] <= at < body["hi"]}
+                mine = own[body["topic"], body["partition"]]
+                places = {at for at in mine if body["lo"] <= at < body["hi"]}
                 places = {at for at in places if not (body["excluded"] and at % 3 == 0)}
             if kind == "release":
                 pairs = zip(body["tags"], body["positions"], strict=True)
@@ -132,7 +134,7 @@ class Bundle:
             results=len(rows),
         )
         log = lesson.Log([*self.leaves, encode(asked)], KEY)
-        note, tile = log.checkpoint(), cache(log.tile)
+        note, path = log.checkpoint(), _paths(log.leaves)
         files = {
             "question.json": canonical({**question, "asked": size}) + b"\n",
             "vkey": vkey(lesson.ORIGIN, KEY.public).encode() + b"\n",
@@ -140,10 +142,32 @@ class Bundle:
         }
         for index in sorted({*self.entries, size}):
             files[f"entries/{index}"] = log.leaves[index]
-            files[f"proofs/{index}"] = tiles.proof_text(index, tiles.inclusion(index, size + 1, tile), note)
+            files[f"proofs/{index}"] = tiles.proof_text(index, path(index), note)
         for one in self.parts:
             files.update(segment_files(one))
         return files
+
+
+def _paths(leaves: Sequence[bytes]) -> Callable[[int], list[bytes]]:
+    """Inclusion proofs by the definition of RFC 6962, each subtree hashed once."""
+    hashes = leaf_hashes(leaves)
+
+    @cache
+    def tree(low: int, high: int) -> bytes:
+        if high - low == 1:
+            return hashes[low]
+        middle = low + (1 << (high - low - 1).bit_length() - 1)
+        return node_hash(tree(low, middle), tree(middle, high))
+
+    def path(index: int) -> list[bytes]:
+        low, high, found = 0, len(leaves), list[bytes]()
+        while high - low > 1:
+            middle = low + (1 << (high - low - 1).bit_length() - 1)
+            found.append(tree(middle, high) if index < middle else tree(low, middle))
+            low, high = (low, middle) if index < middle else (middle, high)
+        return found[::-1]
+
+    return path
 
 
 def _sound(world: World, tag: bytes) -> Bundle:
