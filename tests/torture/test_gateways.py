@@ -1,4 +1,4 @@
-"""Sixty of the revokes of `make torture`, through two gateways under load."""
+"""Forty of the revokes of `make torture`, through two gateways under load."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from tests.torture.gateways import on_servers, play
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.enable_socket]
 
-REVOKES = 60
+REVOKES = 40
 
 
 @pytest.mark.timeout(600)  # of a machine that does much else; alone it takes seconds
@@ -19,7 +19,7 @@ def test_no_release_after_a_revoke(postgres: str, tmp_path: Path) -> None:
     figures = play(tmp_path, on_servers(postgres, tmp_path), REVOKES, "slice")
     assert figures["revokes"] >= REVOKES, figures
     assert min(figures["releases_through"].values()) > REVOKES, figures  # the load was real, through both
-    assert min(figures["revokes_through"].values()) > REVOKES // 4, figures
+    assert min(figures["revokes_through"].values()) > REVOKES // 8, figures
     assert figures["turns"] > REVOKES, figures
     assert figures["revokes_with_releases_before"] > REVOKES // 2, figures
     print(figures)

@@ -60,6 +60,7 @@ _UNSETTLED: Final = frozenset(
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.UNKNOWN_TOPIC_OR_PART,
         KafkaError.OFFSET_NOT_AVAILABLE,
+        KafkaError._NOENT,  # "no leaders found": the broker that was asked has not heard of the topic
     }
 )
 # A question that was put to a broker which then died waits for that one: it is put again, to whoever leads by then.

@@ -14,6 +14,7 @@ from exchange.log.kafka.cluster import MARK_PARTITIONS, Cluster
 
 _PAUSE_S: Final = 0.002
 _GRACE_S: Final = 0.5
+_SETTLING_S: Final = 0.05
 _MARKS_AT_ONCE: Final = 10_000
 _LOSING: Final = ("cleanup.policy", "retention.ms", "retention.bytes", "unclean.leader.election.enable")
 
@@ -120,10 +121,21 @@ def _partition(source: str) -> int:
 
 
 def make(client: Client, cluster: Cluster, topic: str, partitions: int, settings: Mapping[str, str]) -> None:
-    """Makes a topic that our principal alone may use."""
+    """Makes a topic that our principal alone may use, and waits until every broker that leads a part of it knows so."""
     # First: without a list of its own a topic may be open to everybody.
     client.allow(cluster.principal, own_rights(cluster.prefix, topic))
     client.create(topic, partitions, settings)
+    places = [(topic, number) for number in range(partitions)]
+    deadline = time.monotonic() + cluster.patience_s
+    while True:
+        try:
+            client.ends(places, committed=False)
+        except Invalid as error:
+            if error.code != "kafka_refused" or time.monotonic() > deadline:
+                raise
+            time.sleep(_SETTLING_S)  # one of the brokers has not heard of the access list yet
+        else:
+            return
 
 
 def check_settings(client: Client, topic: str, needed: Mapping[str, str]) -> None:

@@ -106,7 +106,8 @@ def three_brokers(stack: Stack) -> list[Struck]:
     stack.victims[first].kill()
     published, read = wait(stack, at, f"with two of three brokers ({first} was killed)")
     done = [Struck(first, "one of three killed", 0, published - at, read - at)]
-    need(max(published, read) - at <= BACK_S, f"not back within {BACK_S:.0f} s: {done[0]}")
+    told = [line for line in stack.ledgers["publisher"].lines if line["began"] > at - BACK_S and line["at"] > at][:5]
+    need(max(published, read) - at <= BACK_S, f"not back within {BACK_S:.0f} s: {done[0]}: at {at}: {told}")
     second, at = leader(stack, but=first), time.monotonic()
     stack.victims[second].kill()
     refused = _refused(stack, time.monotonic())
