@@ -17,7 +17,7 @@ from exchange.audit.log import AuditLog
 from exchange.audit.sealing import ReadTags
 from exchange.audit.subjects import _PROBE, _PROBE_ON_SERVER, FORMAT, Sighting, SubjectIndex
 from exchange.control.database import open_engine
-from exchange.errors import Invalid, Tampered
+from exchange.errors import Invalid, Tampered, Unavailable
 from tests.audit.building import START_NS, control, log_at, new_log, refusal, release
 from tests.services_postgres import schema_of
 
@@ -175,6 +175,13 @@ def test_an_index_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
             assert file.read_bytes() == before
         else:
             index_at(file).close()
+
+
+def test_an_index_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
+    """No folder, a full disk, a lock: it is not said to be damaged, and nothing is made of it."""
+    with pytest.raises(Unavailable, match="subject_index_unavailable"):
+        index_at(tmp_path / "nowhere" / "index.db")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_damaged_index_is_said_to_be_one(tmp_path: Path) -> None:
