@@ -41,7 +41,7 @@ class Cluster:
     ca: str = ""
     replication: int = 3
     min_insync: int = 2
-    patience_s: float = 8.0
+    patience_s: float = 10.0
     transaction_s: float = 8.0
 
     @property
