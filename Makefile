@@ -14,8 +14,8 @@ demo: $(READY)
 
 # First the embedded part, in seconds; then what runs on OPA, plays the demo, kills and recovers.
 test: $(READY)
-	@$(BIN)/python -m pytest -n 3 --dist worksteal -m "not torture and not demo and not opa and not whole and not postgres and not kafka" $(ARGS)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "torture or demo or opa or whole or postgres or kafka" $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not torture and not demo and not opa and not whole and not postgres and not kafka" $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "torture or demo or opa or whole or postgres or kafka" $(ARGS)
 
 check: $(READY)
 	@$(BIN)/ruff format --check .

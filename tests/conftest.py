@@ -28,7 +28,7 @@ ROOM = 2 * 1024**3
 # What `make test` runs first: the embedded part.
 QUICK = "not torture and not demo and not opa and not whole and not postgres and not kafka"
 SECOND = "torture or demo or opa or whole or postgres or kafka"
-_ROOMS = ("backup", "database", "doctor", "evidence", "sample", "searching", "servers", "trying")
+_ROOMS = ("backup", "commands", "database", "doctor", "evidence", "sample", "searching", "servers", "trying")
 # They serve, render, draft or copy whole sites: of the second part, so that the first stays a matter of seconds.
 _WHOLE = (
     "api/",
@@ -36,11 +36,21 @@ _WHOLE = (
     "adapters/draft/",
     "conformance/test_desk.py",
     "access/test_acks.py",
+    "access/test_between.py",
     "audit/test_verify_modes.py",
     "policy/test_opa_server.py",
     "policy/test_processes.py",
     *(f"wiring/test_{name}.py" for name in ("intake", "mirror", "moving", "sealed")),
     *(f"cli/test_{name}.py" for name in _ROOMS),
+)
+# A minute or so each, with few tests: they begin first.
+_LONG = (
+    "torture/test_servers.py",
+    "torture/test_gateways.py",
+    "cli/test_demo",
+    "deploy/",
+    "manual/",
+    "wiring/test_intake",
 )
 _KEPT = "exchange/triggered"  # the codes that the first part saw, for the second
 SERVERS = ("kafka", "opa", "postgres")  # as the markers are called
@@ -89,7 +99,7 @@ _SEEN = pytest.StashKey[set[str]]()
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test that runs on a server is marked so, whether it says so or takes the engine as a parameter; what is of the
-    second part by its place is marked, too.
+    second part by its place is marked, too. The longest files go first, so that none of them is left for the end.
     """
     for item in items:
         if item.path.relative_to(ROOT / "tests").as_posix().startswith(_WHOLE):
@@ -104,6 +114,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("kafka"):
             item.add_marker("enable_socket")
             item.add_marker(pytest.mark.filterwarnings("ignore::ResourceWarning"))
+    items.sort(key=lambda item: not item.path.relative_to(ROOT / "tests").as_posix().startswith(_LONG))
 
 
 def pytest_collection_finish() -> None:
