@@ -88,6 +88,19 @@ def test_records_come_back_with_every_column(log: RecordLog) -> None:
     assert {one["seal"] for one in headers} == {"seal-src"}
 
 
+def test_reading_goes_on_where_it_ended(log: RecordLog) -> None:
+    """Who has read to the end gets the next append whole from there, whatever lies between the two."""
+    end = 0
+    for sequence in range(1, 7):
+        source = f"src-{sequence % 2}"
+        ((at,),) = log.append(source, sequence, [batch([sequence], source=source)])
+        following = log.read(TOPIC, 0, at + 1, 10)
+        assert list(following.values) == []
+        assert list(log.read(TOPIC, 0, end, 10).values) == [b"value %d" % sequence]
+        end = following.next_position
+    assert values_from(log) == [b"value %d" % sequence for sequence in range(1, 7)]
+
+
 def test_a_new_log_is_empty(log: RecordLog) -> None:
     """No mark, no record, end 0, and reading goes on where it is."""
     records = log.read(TOPIC, 0, 0, 10)
