@@ -426,16 +426,19 @@ class TestReal:
     def test_stale(self, around: World, engine: SpreadEngine) -> None:
         """An OPA whose bundle server is down answers by what it has, and nothing by what came after; then it does."""
         engine.load(OLD)
+        unseen = bundle('plan := {"unseen": input.id}')  # by that OPA, whatever ran before
         around.bundles.down = True
-        with pytest.raises(Unavailable, match="policy_not_spread"), engine.offering(NEW, 0.3):
-            pytest.fail("it was offered")
-        assert engine.evaluate(QUESTION) == {"old": "q-1"}
-        OpaServerEngine.load(engine, NEW)
-        assert refusal(engine) == ("policy_unavailable", "stale")
-        around.bundles.keep(NEW)
-        around.bundles.down = False
-        eventually(lambda: not around.opa.server().lacks(NEW.revision, 1.0))
-        assert engine.evaluate(QUESTION) == {"new": "q-1"}
+        try:
+            with pytest.raises(Unavailable, match="policy_not_spread"), engine.offering(unseen, 0.3):
+                pytest.fail("it was offered")
+            assert engine.evaluate(QUESTION) == {"old": "q-1"}
+            OpaServerEngine.load(engine, unseen)
+            assert refusal(engine) == ("policy_unavailable", "stale")
+            around.bundles.keep(unseen)
+        finally:
+            around.bundles.down = False
+        eventually(lambda: not around.opa.server().lacks(unseen.revision, 1.0))
+        assert engine.evaluate(QUESTION) == {"unseen": "q-1"}
 
     def test_former_revision_is_still_asked(self, around: World, engine: SpreadEngine) -> None:
         """A question in flight is answered by the policy that was active when it was asked."""
@@ -453,10 +456,10 @@ class TestReal:
             for _ in range(3):
                 assert refusal(engine) == ("policy_unavailable", "unreachable")
             around.bundles.down = True
-        finally:
             around.opa.start()
-        assert refusal(engine) == ("policy_unavailable", "stale")
-        around.bundles.down = False
+            assert refusal(engine) == ("policy_unavailable", "stale")
+        finally:
+            around.bundles.down = False
         eventually(lambda: not around.opa.server().lacks(OLD.revision, 1.0))
         assert engine.evaluate(QUESTION) == {"old": "q-1"}
 

@@ -13,6 +13,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,6 +59,7 @@ from tests.log.test_kafka import ENGINES, client, until
 from tests.wiring.test_kafka import settings
 
 pytestmark = pytest.mark.kafka
+PATIENCE_S = 80.0
 USER = "department"
 CHILD = """
 import sys
@@ -298,6 +300,17 @@ def until_ready(process: "subprocess.Popen[bytes]") -> None:
     assert b"taking in" in line, line + process.stderr.read()
 
 
+def until_stored(place: Place, count: int, process: "subprocess.Popen[bytes]") -> None:
+    """Waits for so many records; when they do not come, says what the worker said."""
+    ends = time.monotonic() + PATIENCE_S
+    while (found := len(place.stored())) < count:
+        if process.poll() is not None or time.monotonic() > ends:
+            process.kill()
+            out, err = process.communicate()
+            pytest.fail(f"{found} of {count} records; the worker said: {out.decode()} {err.decode()}")
+        time.sleep(0.1)
+
+
 def test_killed_workers_lose_and_double_nothing(place: Place) -> None:
     """SIGKILL at any moment, again and again, while a producer goes on; the last one ends in order on SIGTERM."""
     count = 2_000
@@ -308,18 +321,18 @@ def test_killed_workers_lose_and_double_nothing(place: Place) -> None:
             some = numbers[start : start + 100]
             produce(place, [(n % 2, None, place.frame(n)) for n in some])
 
-    sender = threading.Thread(target=send)
-    sender.start()
-    for pause in (0.0, 0.1, 0.4):
-        process = place.child("intake", "run")
-        until_ready(process)
-        time.sleep(pause)
-        process.kill()
-        process.communicate()
-    sender.join()
+    with ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(send)
+        for pause in (0.0, 0.1, 0.4):
+            process = place.child("intake", "run")
+            until_ready(process)
+            time.sleep(pause)
+            process.kill()
+            process.communicate()
+        sent.result()
     process = place.child("intake", "run", DATASET)
     until_ready(process)
-    until(lambda: len(place.stored()) >= 24 + count)
+    until_stored(place, 24 + count, process)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
