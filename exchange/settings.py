@@ -118,6 +118,8 @@ SETTINGS: Final = (
         "what of /log/ is for anybody: hashes (checkpoint and tiles, no entries) or nothing",
         choices=("hashes", "nothing"),
     ),
+    Setting("audit.details.decision_days", "int", 1_095, "how long a decision's detail is kept", 184, 36_500),
+    Setting("audit.details.query_days", "int", 1_095, "how long the parameters of a query are kept", 184, 36_500),
     Setting("publish.batch_records", "int", 10_000, "records sealed and appended together at the most", 1, 10_000),
     Setting("publish.partitions", "int", 1, "partitions of a new topic", 1, 1_000),
     Setting("publish.request_records", "int", 100_000, "records in one request at the most", 1, 10_000_000),

@@ -65,7 +65,9 @@ class Decisions:
         access = Access(question, plan, parts.random_bytes(16), tags or (), parts.actors)
         if not plan.allowed:
             self._refuse(access, now)
-        parts.audit.submit([access.decision_entry(now)], soon=False)  # 3; its release follows, in the same commit
+        parts.audit.submit(
+            [access.decision_entry(now, parts.random_bytes)], soon=False
+        )  # 3; its release follows, in the same commit
         # A crash here leaves a decision without a release in the log; nothing was read.
         access.check_size()
         decided = Decided(access, self._view(plan, model), now)
@@ -80,7 +82,7 @@ class Decisions:
         question = self._question(model, who, request, () if request.action in BY_TAG else None)
         plan = parts.decide(question, model)
         access = Access(question, plan, parts.random_bytes(16), (), parts.actors)
-        parts.audit.append(access.decision_entry(parts.now_ns()))
+        parts.audit.append(access.decision_entry(parts.now_ns(), parts.random_bytes))
         return plan
 
     def _question(self, model: Model, who: Principal, request: Request, tags: Sequence[bytes] | None) -> Question:
@@ -121,7 +123,7 @@ class Decisions:
         """Writes decision and refusal, in a checkpoint before anybody is told."""
         audit, plan = self._parts.audit, access.plan
         refusal = access.refusal_entry(self._parts.random_bytes(16), now, plan.codes)
-        audit.submit([access.decision_entry(now), refusal])
+        audit.submit([access.decision_entry(now, self._parts.random_bytes), refusal])
         audit.wait(refusal.id)
         raise Refused("question_refused", where=plan.dataset, purpose=plan.purpose, reasons=", ".join(plan.codes))
 

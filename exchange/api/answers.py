@@ -162,6 +162,12 @@ class Segments(BaseModel):
     segments: int
 
 
+class Expired(BaseModel):
+    """How many details of each class were deleted."""
+
+    details: dict[str, int]
+
+
 class Evidence(BaseModel):
     """The proof of an entry as C2SP tlog-proof, and the checkpoint that it proves it against."""
 

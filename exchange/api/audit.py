@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Body, Path, Query
 from starlette.responses import PlainTextResponse, Response
 
-from exchange.api.answers import BundleAsked, Figure, Me, Row, Segments, Subjects
+from exchange.api.answers import BundleAsked, Expired, Figure, Me, Row, Segments, Subjects
 from exchange.api.caller import Signed, SignedRoute
 from exchange.api.examples import EXAMPLES
 from exchange.wiring.searching import MOST_FOUND, WHATS, Sought, What
@@ -89,6 +89,18 @@ def entry(desk: Signed, index: Index) -> Row:
 def proof(desk: Signed, index: Index) -> PlainTextResponse:
     """The proof of an entry (C2SP tlog-proof), under the checkpoint that stands in it."""
     return PlainTextResponse(desk.evidence(index))
+
+
+@router.get("/audit/entries/{index}/detail", operation_id="audit_detail")
+def detail(desk: Signed, index: Index) -> Row:
+    """What an entry's details hold; `deleted` says which are gone because their period is over."""
+    return desk.detail(index)
+
+
+@router.post("/audit/expire", operation_id="expire_details")
+def expire(desk: Signed) -> Expired:
+    """Deletes the details of entries whose class's period is over; the entries stay."""
+    return Expired(details=dict(desk.expire_details()))
 
 
 @router.get("/audit/checkpoint", operation_id="checkpoint", response_class=PlainTextResponse, responses={200: _TEXT})

@@ -24,6 +24,7 @@ from exchange.api.app import Mount, create_app
 from exchange.api.edge import HEAD
 from exchange.api.patience import Patience, PatientProtocol
 from exchange.errors import Invalid, Unavailable
+from exchange.wiring.details import expiring
 
 if TYPE_CHECKING:
     from exchange.wiring import Exchange
@@ -106,6 +107,7 @@ def serve(
         config.load()
         if exchange.mirror is not None:
             stack.enter_context(exchange.mirror.running())
+        stack.enter_context(expiring(exchange))
         config.ssl = _tls(address)
         scheme, port = "https" if address.certificate else "http", listening.getsockname()[1]
         host = f"[{address.host}]" if ":" in address.host else address.host

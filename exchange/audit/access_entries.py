@@ -1,13 +1,14 @@
 """What the access path writes down: its decisions, refusals and releases as audit entries."""
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from exchange.audit.details import SALT_BYTES, Detail
 from exchange.audit.entries import Entry, embedded, entry_id, make
 from exchange.errors import Invalid
-from exchange.names import digest_bytes
+from exchange.names import digest, digest_bytes
 from exchange.plan import Plan, Question
 from exchange.signing.pseudonyms import Actors
 
@@ -47,18 +48,27 @@ class Access:
         if self._fields() is None:
             raise Invalid("plan_too_large", where=self.plan.dataset, fields=len(self.plan.fields))
 
-    def decision_entry(self, now_ns: int) -> Entry:
-        """The decision: question and plan in full where they fit, principals by pseudonym, digests always."""
+    def decision_entry(self, now_ns: int, random_bytes: Callable[[int], bytes]) -> Entry:
+        """The decision: question and plan, principals by pseudonym, in full where they fit and else in a detail;
+        digests always. Those are of what stands there: the digest of a name would let anybody try names.
+        """
         allowed = self.plan.effect == "allow"
+        documents = {"question": self._named(), "plan": self._renamed(self.plan.to_document())}
+        texts = {name: embedded(document, _LARGEST_TEXT) for name, document in documents.items()}
+        beside = {
+            name: Detail.of("decision", now_ns, random_bytes(SALT_BYTES), {name: documents[name]})
+            for name, text in texts.items()
+            if text is None
+        }
+        digests = {"question": Question(documents["question"]).digest, "plan": digest(documents["plan"])}
         return make(
             "decision",
             self.decision,
             now_ns,
+            tuple(beside.values()),
             **self._asked(),
-            question=embedded(self._named(self.question.document), _LARGEST_TEXT),
-            question_digest=self.question.digest,
-            plan=embedded(self._renamed(self.plan.to_document()), _LARGEST_TEXT),
-            plan_digest=self.plan.digest,
+            **texts,
+            **{f"{name}_digest": beside[name].name if name in beside else one for name, one in digests.items()},
             policy_revision=self.plan.policy_revision or None,
             effect=self.plan.effect,
             reasons=list(self.plan.codes),
@@ -71,13 +81,17 @@ class Access:
         )
 
     def refusal_entry(self, identity: bytes, now_ns: int, reasons: Sequence[str], **spoiled: object) -> Entry:
-        """The refusal of the question, or (`spoiled`: release, run, counter, attempt, range) of one of its releases."""
+        """The refusal of the question, or (`spoiled`: release, run, counter, attempt, range) of one of its releases.
+
+        The question's digest is that of the decision's leaf; null where the question is a detail of the decision.
+        """
+        asked = self._named()
         return make(
             "refusal",
             identity,
             now_ns,
             **self._asked(),
-            question_digest=self.question.digest,
+            question_digest=Question(asked).digest if embedded(asked, _LARGEST_TEXT) else None,
             decision=self.decision,
             reasons=list(reasons),
             policy_revision=self.plan.policy_revision or None,
@@ -133,7 +147,8 @@ class Access:
             "zone": document["zone"],
         }
 
-    def _named(self, document: Mapping[str, Any]) -> dict[str, Any]:
+    def _named(self) -> dict[str, Any]:
+        document = self.question.document
         principal = {**document["principal"], "id": self.actors.name(document["principal"]["id"])}
         return {**document, "principal": principal}
 

@@ -11,12 +11,13 @@ Digests are strings `sha256:<hex>`, ids and tags 16 bytes, actors keyed pseudony
 
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import fastavro
 
+from exchange.audit.details import Detail, named
 from exchange.audit.schemas import PREFIX_BYTES, Kind, kind_of, malformed
 from exchange.errors import Invalid, Tampered
 from exchange.names import canonical, digest
@@ -32,6 +33,7 @@ class Entry:
 
     `id` (16 bytes) makes a repeated append harmless and equals `body["id"]`. `raises` equals `body["raises"]` where
     the kind has that field, `rests_on` equals `body["epochs"]` of a release; both are empty for every other kind.
+    `details` are kept beside the log, under the names that the body gives.
     """
 
     kind: str
@@ -39,6 +41,7 @@ class Entry:
     body: Mapping[str, Any]
     raises: Mapping[str, int] = field(default_factory=dict)
     rests_on: Mapping[str, int] = field(default_factory=dict)
+    details: Sequence[Detail] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ def entry_id(*parts: str | bytes | int) -> bytes:
     return state.digest()[:ID_BYTES]
 
 
-def make(kind: str, entry_id: bytes, time_ns: int, /, **fields: object) -> Entry:
+def make(kind: str, entry_id: bytes, time_ns: int, details: Sequence[Detail] = (), /, **fields: object) -> Entry:
     """An entry of this kind: fields not given are null, empty lists or empty maps where the schema allows.
 
     Raises:
@@ -68,7 +71,7 @@ def make(kind: str, entry_id: bytes, time_ns: int, /, **fields: object) -> Entry
     """
     body = {**kind_of(kind).blank, "id": entry_id, "time_ns": time_ns, **fields}
     kind_of(kind).check(body)
-    return Entry(kind, entry_id, body, body.get("raises", {}), body["epochs"] if kind == "release" else {})
+    return Entry(kind, entry_id, body, body.get("raises", {}), body["epochs"] if kind == "release" else {}, details)
 
 
 def embedded(document: object, limit: int = MAX_EMBEDDED) -> str | None:
@@ -116,6 +119,8 @@ def check(entry: Entry) -> None:
         raise malformed(f"{entry.kind}.raises", "differs from what the entry raises")
     if dict(entry.rests_on) != (body["epochs"] if entry.kind == "release" else {}):
         raise malformed(f"{entry.kind}.epochs", "differs from what the entry rests on")
+    if sorted(one.name for one in entry.details) != sorted(named(body).values()):
+        raise malformed(entry.kind, "it names other details than it has")
 
 
 def decode(leaf: bytes, schemas: Mapping[bytes, Any]) -> tuple[str, dict[str, Any]]:

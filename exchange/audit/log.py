@@ -408,4 +408,4 @@ def _cause(error: ExchangeError) -> str:
 def _row(entry: Entry) -> Row:
     leaf = encode(entry)
     raises, rests_on = (canonical(dict(one)).decode() if one else None for one in (entry.raises, entry.rests_on))
-    return Row(entry.id, leaf_hash(leaf), leaf, entry.kind, raises, rests_on)
+    return Row(entry.id, leaf_hash(leaf), leaf, entry.kind, raises, rests_on, details=entry.details)

@@ -18,6 +18,7 @@ _INSERT: Final = (
     "INSERT INTO audit_outbox (id, digest, leaf, kind, raises, rests_on) VALUES (?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (id) DO NOTHING"
 )
+_DETAIL: Final = "INSERT INTO audit_details (name, kind, at_ns, body) VALUES (?, ?, ?, ?)"
 _KNOWN: Final = "SELECT digest, idx, committed_ns, refused FROM audit_outbox WHERE id = ?"
 _KNOWN_OF: Final = "SELECT id, digest, idx, committed_ns, refused FROM audit_outbox WHERE id IN"
 _PORTION: Final = 500
@@ -226,6 +227,8 @@ def _insert(connection: Connection, row: Row) -> bool:
     """Inserts the row; False when it was there before. Another row under its id is `Invalid("audit_id_reused")`."""
     values = (row.id, row.digest, row.leaf, row.kind, row.raises, row.rests_on)
     if _run(connection, _INSERT, values).rowcount == 1:
+        if row.details:
+            _run(connection, _DETAIL, [detail.row() for detail in row.details])
         return True
     if _rows(connection, _KNOWN, (row.id,))[0][0] != row.digest:
         raise Invalid("audit_id_reused", where=row.kind, id=row.id.hex())

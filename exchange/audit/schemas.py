@@ -19,6 +19,7 @@ KINDS: Final = (
     "audit_query",
     "control",
     "decision",
+    "detail_expiry",
     "gateway_run",
     "index_segment",
     "key",

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy import Connection
+
+if TYPE_CHECKING:
+    from exchange.audit.details import Detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,7 @@ class Head:
 class Row:
     """An entry in the outbox: `digest` is its leaf hash; epochs as canonical JSON objects, None when empty.
 
-    A waiting row has its `leaf`; one that lacks it was tampered with.
+    A waiting row has its `leaf`; one that lacks it was tampered with. `details` are stored with it, and not given back.
     """
 
     id: bytes
@@ -32,6 +35,7 @@ class Row:
     raises: str | None
     rests_on: str | None
     seq: int = 0
+    details: "Sequence[Detail]" = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""Tables of the audit log in the control database: the lock row, the outbox, the epochs, the schemas.
+"""Tables of the audit log in the control database: lock row, outbox, epochs, schemas, details.
 
-The migration `0002_audit` makes exactly these. What they hold is what the sequencer needs without reading the log
-again; the log itself is the files, and the offline verifier never looks here.
+The migrations `0002_audit` and `0005_audit_details` make exactly these. What they hold is what the sequencer needs
+without reading the log again, and the details; the log itself is the files, and the offline verifier never looks here.
 """
 
 from typing import Final
@@ -53,3 +53,14 @@ SCHEMAS: Final = sa.Table(
     sa.Column("prefix", sa.LargeBinary, primary_key=True),
     sa.Column("idx", sa.BigInteger, nullable=False),
 )
+
+# Texts that leaves name by a salted hash; they go by their class, the leaves stay.
+DETAILS: Final = sa.Table(
+    "audit_details",
+    METADATA,
+    sa.Column("name", sa.String(80), primary_key=True),
+    sa.Column("kind", sa.String(40), nullable=False),
+    sa.Column("at_ns", sa.BigInteger, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
+sa.Index("audit_details_age", DETAILS.c.kind, DETAILS.c.at_ns)

@@ -5,6 +5,7 @@ allowed exactly this; on an agreement that was approved, in its period, and gave
 policy revision that was active; and on the newest epoch of everything that ended or narrowed a right.
 """
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Callable, Mapping
@@ -90,6 +91,8 @@ class Rights:
         self._submitters: dict[str, str | None] = {}
         self._decisions = Decisions(resumed=resumed)
         self.unchecked: dict[str, int] = {}
+        # Older versions gave digests of real names, which do not stand in the log: up to the first that is not one.
+        self._by_what_stands = False
 
     def dump(self) -> dict[str, Any]:
         """All that later entries are judged by."""
@@ -101,6 +104,7 @@ class Rights:
             "submitters": self._submitters,
             "decisions": self._decisions.dump(),
             "unchecked": self.unchecked,
+            "by_what_stands": self._by_what_stands,
         }
 
     def load(self, dumped: Mapping[str, Any]) -> None:
@@ -108,6 +112,7 @@ class Rights:
         self._epochs, self._versions = dict(dumped["epochs"]), dict(dumped["versions"])
         self._agreements, self._policy = dict(dumped["agreements"]), dumped["policy"]
         self._submitters, self.unchecked = dict(dumped["submitters"]), dict(dumped["unchecked"])
+        self._by_what_stands = bool(dumped["by_what_stands"])
         self._decisions.load(dumped["decisions"])
 
     def close(self) -> None:
@@ -145,15 +150,28 @@ class Rights:
         elif body["event"] == "withdrawn":
             self._policy = None
 
-    def decision(self, body: Mapping[str, Any]) -> None:
-        """What the policy said."""
+    def decision(self, index: int, body: Mapping[str, Any]) -> None:
+        """What the policy said; the question and the plan that stand in it are those of its digests."""
         facts = {name: body[name] for name in (*_SAME, *_WHERE_TOLD, *_MORE)}
         facts |= {"reasons": list(body["reasons"]), "epochs": body["epochs"], "plan": body["plan_digest"]}
         question, plan = body["question"], body["plan"]
-        if question is not None:
-            facts["action"] = json.loads(question).get("action")
-        facts["fields"] = _canonical(json.loads(plan).get("fields")) if plan else None
-        self._count("plan_digests" if plan else "plans_too_large")
+        asked, planned = (json.loads(text) if text else None for text in (question, plan))
+        if asked is not None:
+            facts["action"] = asked.get("action")
+        facts["fields"] = _canonical(planned.get("fields")) if planned is not None else None
+        if asked is None or planned is None:
+            self._count("plans_too_large")
+        differing = [
+            name
+            for name, document in (("question_digest", _without(asked)), ("plan_digest", planned))
+            if document is not None and body[name] != _digest(document)
+        ]
+        if not differing:
+            self._by_what_stands = self._by_what_stands or None not in (asked, planned)
+        elif self._by_what_stands:
+            self._report("decision_not_its_digest", index, ", ".join(differing))
+        else:
+            self._count("plan_digests")
         self._decisions.put(body["id"], facts)
 
     def refusal(self, index: int, body: Mapping[str, Any]) -> None:
@@ -163,7 +181,7 @@ class Rights:
         found = self._decisions.get(body["decision"])
         if found is None:
             self._missing(index)
-        elif body["question_digest"] != found["question_digest"]:
+        elif body["question_digest"] != _in_the_log(found["question_digest"]):
             self._report("decision_differs", index, "question_digest")
 
     def release(self, index: int, body: Mapping[str, Any]) -> None:
@@ -293,6 +311,23 @@ class Rights:
 
     def _count(self, what: str) -> None:
         self.unchecked[what] = self.unchecked.get(what, 0) + 1
+
+
+def _in_the_log(digest: str) -> str | None:
+    """The digest of a question that stands in its decision; None where it is a detail beside the log."""
+    return None if digest.startswith("detail:") else digest
+
+
+def _without(question: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The question without what differs each time that it is asked."""
+    if question is None:
+        return None
+    return {name: value for name, value in question.items() if name not in ("id", "now_ns")}
+
+
+def _digest(document: object) -> str:
+    """`sha256:` and the hash of the canonical JSON (RFC 8785, of whole numbers and texts)."""
+    return "sha256:" + hashlib.sha256((_canonical(document) or "").encode()).hexdigest()
 
 
 def _canonical(value: object) -> str | None:

@@ -19,8 +19,8 @@ from exchange.audit.verify_segments import Segments
 
 KINDS: Final = frozenset(
     (
-        *("ack", "anchor", "audit_query", "control", "decision", "gateway_run", "index_segment", "key"),
-        *("policy_revision", "record_commit", "refusal", "release", "restore", "schema"),
+        *("ack", "anchor", "audit_query", "control", "decision", "detail_expiry", "gateway_run", "index_segment"),
+        *("key", "policy_revision", "record_commit", "refusal", "release", "restore", "schema"),
     )
 )
 # The schema of the kind `schema`: the one thing about entries that a reader must know beforehand.
@@ -64,7 +64,7 @@ class Rules:
             "schema": self._schema,
             "control": self._rights.control,
             "policy_revision": self._rights.policy_revision,
-            "decision": lambda _index, body: self._rights.decision(body),
+            "decision": self._rights.decision,
             "release": self._release,
             "refusal": self._refusal,
             "record_commit": self._commit,

@@ -1,6 +1,7 @@
 """`audit …`: who saw a subject, the entries and their proofs, and the offline verification."""
 
 import argparse
+import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -32,6 +33,8 @@ def mount(commands: Commands, common: argparse.ArgumentParser, language: Languag
     checkpoint = group.command("checkpoint", _checkpoint)
     checkpoint.add_argument("--out", type=Path, metavar="FILE")
     group.command("entry", _entry).add_argument("index", type=int)
+    group.command("detail", _detail).add_argument("index", type=int)
+    group.command("expire", _expire)
     proof = group.command("proof", _proof)
     proof.add_argument("index", type=int)
     group.command("export", _export).add_argument("folder", type=Path, metavar="FOLDER")
@@ -102,6 +105,22 @@ def _entry(terminal: Terminal, parsed: argparse.Namespace) -> None:
     with desk_of(terminal, parsed) as desk:
         document = desk.entry(parsed.index)
         terminal.show(document, [f"{name}: {value}" for name, value in document.items()])
+
+
+def _detail(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    with desk_of(terminal, parsed) as desk:
+        found, zone = desk.detail(parsed.index), desk.zone
+    told = {"class": found["class"], "until": terminal.time(found["until_ns"], zone)}
+    lines = [text("detail_deleted" if found["deleted"] else "detail_kept", terminal.language, **told)]
+    lines += [f"{name}: {json.dumps(one, ensure_ascii=False)}" for name, one in found["content"].items()]
+    terminal.show(found, lines)
+
+
+def _expire(terminal: Terminal, parsed: argparse.Namespace) -> None:
+    with desk_of(terminal, parsed) as desk:
+        done = desk.expire_details()
+    counts = ", ".join(f"{name} {count}" for name, count in done.items())
+    terminal.show(dict(done), [text("details_expired", terminal.language, counts=counts)])
 
 
 def _proof(terminal: Terminal, parsed: argparse.Namespace) -> None:

@@ -202,6 +202,14 @@ class RemoteDesk:
         """See `Desk.seal_index`."""
         return int(self._wire.json("POST", ["audit", "seal"])["segments"])
 
+    def detail(self, index: int) -> Row:
+        """See `Desk.detail`."""
+        return cast("Row", self._wire.json("GET", ["audit", "entries", str(index), "detail"]))
+
+    def expire_details(self) -> Mapping[str, int]:
+        """See `Desk.expire_details`."""
+        return cast("Mapping[str, int]", self._wire.json("POST", ["audit", "expire"])["details"])
+
     def checkpoint(self) -> bytes:
         """See `Desk.checkpoint`."""
         return self._wire.send("GET", ["audit", "checkpoint"])[2]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from exchange.audit.details import SALT_BYTES, Detail
 from exchange.audit.entries import make
 from exchange.audit.log import AuditLog
 from exchange.audit.note import open_checkpoint
@@ -87,18 +88,28 @@ class Auditing(Engines):
         tags: Sequence[bytes] = (),
         size: int | None = None,
         results: int | None = None,
+        told: bool = False,
     ) -> int:
         """Writes down that somebody asked something about records or accesses; in a checkpoint on return, so that it
         is there before the answer is. Gives the index of the entry.
+
+        The parameters are kept in a detail. Where the asker gets them with the answer, to be compared with the log
+        (`told`), they are not, and the entry has their plain digest.
         """
+        now = self.now_ns()
+        details = []
+        if parameters and not told:
+            details = [Detail.of("query", now, self.random_bytes(SALT_BYTES), {"parameters": parameters})]
+        named = details[0].name if details else digest(parameters) if parameters else None
         entry = make(
             "audit_query",
             self.random_bytes(16),
-            self.now_ns(),
+            now,
+            details,
             actor=self.actors.name(who.id),
             department=who.department,
             query=query,
-            parameters_digest=digest(parameters) if parameters else None,
+            parameters_digest=named,
             tags=list(tags),
             size=size,
             results=results,

@@ -21,7 +21,7 @@ from sqlalchemy import Engine, LargeBinary, String, Table, delete, func, insert,
 
 from exchange.audit.export import tiles_of
 from exchange.audit.store import AuditStore, Head
-from exchange.audit.tables import EPOCHS, LOCK, OUTBOX, SCHEMAS
+from exchange.audit.tables import DETAILS, EPOCHS, LOCK, OUTBOX, SCHEMAS
 from exchange.control.database import translated
 from exchange.control.tables import DOCUMENTS, EVENTS, HEAD
 from exchange.errors import Invalid, Tampered, Unavailable
@@ -32,7 +32,7 @@ from exchange.log.tables import COMMITTED, SEALS
 from exchange.names import canonical, digest_bytes
 
 TABLES: Final[Mapping[str, Table]] = {
-    table.name: table for table in (DOCUMENTS, EVENTS, HEAD, SEALS, COMMITTED, SCHEMAS, EPOCHS, OUTBOX, LOCK)
+    table.name: table for table in (DOCUMENTS, EVENTS, HEAD, SEALS, COMMITTED, SCHEMAS, EPOCHS, DETAILS, OUTBOX, LOCK)
 }
 TOPICS: Final = "log/topics.json"
 CHECKPOINT: Final = "audit/checkpoint"

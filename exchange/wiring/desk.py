@@ -169,6 +169,14 @@ class Desk(Protocol):
         """For an auditor: seals the index over both logs; how many segments that made (`exchange.wiring.sealed`)."""
         ...
 
+    def detail(self, index: int) -> Row:
+        """For an auditor: the detail that an entry names (`exchange.wiring.details`)."""
+        ...
+
+    def expire_details(self) -> Mapping[str, int]:
+        """For an auditor: deletes the details whose period is over; how many of each class."""
+        ...
+
     def checkpoint(self) -> bytes:
         """For an auditor: the published checkpoint, a signed note."""
         ...
@@ -397,6 +405,18 @@ class LocalDesk:
         from exchange.wiring.sealed import seal
 
         return seal(self.exchange, self.who)
+
+    def detail(self, index: int) -> Row:
+        """See `Desk.detail`."""
+        from exchange.wiring.details import detail
+
+        return detail(self.exchange, self.who, index)
+
+    def expire_details(self) -> Mapping[str, int]:
+        """See `Desk.expire_details`."""
+        from exchange.wiring.details import expire
+
+        return expire(self.exchange, self.who)
 
     def checkpoint(self) -> bytes:
         """See `Desk.checkpoint`."""

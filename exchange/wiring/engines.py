@@ -58,7 +58,7 @@ class Engines:
     ) -> None:
         self.settings, self.audit = settings, audit
         self.now_ns, self.random_bytes = now_ns, random_bytes
-        self._database, self._stack = database, stack
+        self.database, self._stack = database, stack
 
     @cached_property
     def room(self) -> Callable[[], None]:
@@ -74,7 +74,7 @@ class Engines:
     def publication(self) -> Publication:
         """The audit log as it is published."""
         vkey = self.settings.path(VKEY).read_text("utf-8").strip()
-        return Publication(audit_store_of(self.settings, self._database), vkey)
+        return Publication(audit_store_of(self.settings, self.database), vkey)
 
     @cached_property
     def tagger(self) -> SubjectTagger:
@@ -85,7 +85,7 @@ class Engines:
     def control(self) -> Control:
         """The control plane."""
         first = int.from_bytes(self.random_bytes(6), "big")
-        return Control(SqlEventStore(self._database), self.audit, self.actors, self.now_ns, self.room, first)
+        return Control(SqlEventStore(self.database), self.audit, self.actors, self.now_ns, self.room, first)
 
     @cached_property
     def log(self) -> RecordLog:
@@ -143,11 +143,11 @@ class Engines:
     @cached_property
     def publish_parts(self) -> PublishParts:
         """What the PUBLISH path is made of."""
-        transaction = transactions(self._database)
+        transaction = transactions(self.database)
         return PublishParts(
             log=self.log,
             seals=SealStore(transaction),
-            marks=CommitMarks(transaction, readings(self._database)),
+            marks=CommitMarks(transaction, readings(self.database)),
             transaction=transaction,
             audit=self.audit,
             tagger=self.tagger,
@@ -161,9 +161,9 @@ class Engines:
         """The index that answers who saw a subject; brought up to date by whoever asks."""
         from exchange.audit.subjects import SubjectIndex
 
-        shared = is_server(self._database)
+        shared = is_server(self.database)
         file = self.settings.path("data/subjects.db")
-        index = SubjectIndex(self._database if shared else open_engine(f"sqlite:///{file}"))
+        index = SubjectIndex(self.database if shared else open_engine(f"sqlite:///{file}"))
         self._stack.callback(index.close)
         return index
 

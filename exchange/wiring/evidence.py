@@ -52,7 +52,7 @@ def bundle(exchange: "Exchange", who: "Principal", tags: Sequence[str], kept: Se
     if shown is not None:
         question["sealed"] = shown.entries
     entry = exchange.note_query(
-        who, "who_saw", parameters=question, tags=asked, size=size, results=len(question["answer"])
+        who, "who_saw", parameters=question, tags=asked, size=size, results=len(question["answer"]), told=True
     )
     # A crash here: a question of the auditor's whose answer nobody got.
     note = exchange.audit.checkpoint()

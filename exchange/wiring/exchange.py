@@ -114,7 +114,7 @@ class Exchange(Deciding):
         """The mirror of the control events, where the record log is on Kafka; nothing is mirrored before it runs."""
         from exchange.wiring.mirror import mirror_of
 
-        return mirror_of(self.log, self.control, self._database, self.settings)
+        return mirror_of(self.log, self.control, self.database, self.settings)
 
     def _gateway(self, number: int) -> "Gateway":
         """The ACCESS path; each has runs of its own in the audit log, by its name."""

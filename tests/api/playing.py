@@ -70,6 +70,8 @@ ORDER: Final[tuple[tuple[str, str, dict[str, tuple[str, str]]], ...]] = (
     *((f"audit_{what}", AUDITOR, {}) for what in WHATS),
     ("audit_bundle", AUDITOR, {}),
     ("audit_entry", AUDITOR, {}),
+    ("audit_detail", AUDITOR, {"index": ("audit_queries", "-1.index")}),
+    ("expire_details", AUDITOR, {}),
     ("audit_proof", AUDITOR, {}),
     ("checkpoint", AUDITOR, {}),
     ("log_checkpoint", NOBODY, {}),
@@ -101,7 +103,7 @@ def played(api: Api, described: dict[str, Any]) -> Iterator[Played]:
             value = _example(place)
             if place["name"] in sources:
                 source, key = sources[place["name"]]
-                value = said[source][key]
+                value = _at(said[source], key)
             if place["in"] == "path":
                 path = path.replace("{" + place["name"] + "}", str(value))
             elif value is not None:
@@ -126,6 +128,13 @@ def operations(described: dict[str, Any]) -> dict[str, tuple[str, str, dict[str,
         for path, methods in described["paths"].items()
         for method, operation in methods.items()
     }
+
+
+def _at(said: Any, key: str) -> Any:
+    """What was said at a place like `about` or `-1.index`."""
+    for name in key.split("."):
+        said = said[int(name)] if isinstance(said, list) else said[name]
+    return said
 
 
 def _with(body: Any, path: list[str], value: int) -> Any:

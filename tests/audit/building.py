@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Engine
 
 from exchange.audit import tables, tiles
+from exchange.audit.details import Detail
 from exchange.audit.embedded import EmbeddedAuditStore
 from exchange.audit.entries import Entry, encode, entry_id, make, schema_entry
 from exchange.audit.files import Files
@@ -114,7 +115,9 @@ def commit(lo: int, hi: int, **fields: Any) -> Entry:
     return make("record_commit", entry_id("commit", lo, hi), START_NS, **chosen)
 
 
-def decision(identity: bytes = DECISION, *, epochs: dict[str, int] | None = None, **fields: Any) -> Entry:
+def decision(
+    identity: bytes = DECISION, *, epochs: dict[str, int] | None = None, details: Sequence[Detail] = (), **fields: Any
+) -> Entry:
     """The decision that releases rest on."""
     usual: dict[str, Any] = {
         "question_digest": DIGEST,
@@ -131,7 +134,7 @@ def decision(identity: bytes = DECISION, *, epochs: dict[str, int] | None = None
         "purpose": "dibao.review",
         "action": "read",
     }
-    return make("decision", identity, START_NS, **{**usual, **fields})
+    return make("decision", identity, START_NS, details, **{**usual, **fields})
 
 
 def release(counter: int, *, attempt: int = 0, epochs: dict[str, int] | None = None, **fields: Any) -> Entry:
@@ -178,7 +181,7 @@ def copy_of(folder: Path, to: Path) -> Path:
     return to
 
 
-FIRST_KINDS = set(KINDS) - {"restore"}  # of version 1, whose log lies in the vectors
+FIRST_KINDS = set(KINDS) - {"restore", "detail_expiry"}  # of version 1, whose log lies in the vectors
 
 
 def leaves_of(entries: Sequence[Entry]) -> list[bytes]:

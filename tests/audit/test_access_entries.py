@@ -1,6 +1,7 @@
 """What the access path writes down: complete, with people by pseudonym, and never too large for a leaf."""
 
 import json
+import os
 import zlib
 from typing import Any
 
@@ -69,12 +70,16 @@ def release(one: Access, **changes: Any) -> Any:
 
 
 def test_a_decision_holds_question_and_plan() -> None:
-    """In full, but for the account's name; the digests are of what was asked and answered."""
-    body = access().decision_entry(NOW).body
+    """In full, but for the account's name; the digests are of what stands there, and of no name."""
+    body = access().decision_entry(NOW, bytes).body
     told = json.loads(body["question"])
     assert {**told, "principal": asked().document["principal"]} == asked().document
     assert told["principal"] == {**asked().document["principal"], "id": ACTORS.name(PERSON)}
-    assert (body["question_digest"], body["plan_digest"]) == (asked().digest, allowed().digest)
+    del told["id"], told["now_ns"]
+    assert (body["question_digest"], body["plan_digest"]) == (digest(told), digest(json.loads(body["plan"])))
+    assert body["question_digest"] != asked().digest
+    assert body["plan_digest"] != allowed().digest
+    assert access().decision_entry(NOW, bytes).details == ()
     assert (body["effect"], body["reasons"], body["agreement"]) == ("allow", ["agreement"], "agr-17")
     assert body["epochs"] == json.loads(body["plan"])["epochs"] == dict(ACTORS.epochs(allowed().epochs))
     assert (body["expires_ns"], body["schema"], body["consumer"]) == (NOW + HOUR, SCHEMA, "ny.minzheng")
@@ -84,8 +89,8 @@ def test_no_entry_holds_a_persons_name() -> None:
     """Not as actor, not in the epochs, not where a policy gives it as a reason's detail."""
     reason = {"code": "own_data_only", "principal": PERSON}
     entries = [
-        access().decision_entry(NOW),
-        access(denied(reason)).decision_entry(NOW),
+        access().decision_entry(NOW, bytes),
+        access(denied(reason)).decision_entry(NOW, bytes),
         access(denied(reason)).refusal_entry(RUN, NOW, ["own_data_only"]),
         release(access()),
     ]
@@ -99,11 +104,11 @@ def test_a_refusal_says_who_asked_what_and_why() -> None:
     plan = denied({"code": "zone"}, {"code": "zone", "path": "a"}, {"code": "not_in_case"})
     tags = (b"a" * 16, b"b" * 16)
     one = access(plan, tags)
-    decision, refusal = one.decision_entry(NOW).body, one.refusal_entry(RUN, NOW, plan.codes).body
+    decision, refusal = one.decision_entry(NOW, bytes).body, one.refusal_entry(RUN, NOW, plan.codes).body
     assert decision["reasons"] == refusal["reasons"] == ["zone", "not_in_case"]
     assert (decision["effect"], decision["epochs"], decision["expires_ns"]) == ("deny", None, None)
     assert decision["tags"] == refusal["tags"] == list(tags)
-    assert (refusal["decision"], refusal["question_digest"]) == (DECISION, one.question.digest)
+    assert (refusal["decision"], refusal["question_digest"]) == (DECISION, decision["question_digest"])
     assert (refusal["purpose"], refusal["case"], refusal["zone"]) == ("dibao.initial_check", "case-1", "extranet")
     assert refusal["counter"] is None
 
@@ -143,16 +148,24 @@ def test_the_largest_entries_fit(count: int) -> None:
     one = access(allowed(fields=wide), tags)
     one.check_size()
     positions: Any = {"tags": list(tags), "partitions": [999] * count, "positions": [1 << 60] * count}
-    for entry in (one.decision_entry(NOW), one.refusal_entry(RUN, NOW, ["x"]), release(one, **positions)):
+    for entry in (one.decision_entry(NOW, bytes), one.refusal_entry(RUN, NOW, ["x"]), release(one, **positions)):
         assert len(encode(entry)) <= MAX_LEAF
 
 
 def test_a_plan_that_no_release_could_name() -> None:
-    """Its size is known before anything is read; its decision still stands in the log, by digest."""
+    """Its size is known before anything is read; its decision still stands in the log, by digest, and beside it."""
     wide = [{"path": f"field_{number}", "mask": {"kind": "keep"}} for number in range(5_000)]
     one = access(allowed(fields=wide))
-    assert one.decision_entry(NOW).body["plan"] is None
-    assert one.decision_entry(NOW).body["plan_digest"] == digest(one.plan.to_document())
+    entry = one.decision_entry(NOW, os.urandom)
+    assert entry.body["plan"] is None
+    assert entry.body["question"] is not None
+    (detail,) = entry.details
+    assert entry.body["plan_digest"] == detail.name == "detail:" + digest_bytes(detail.text)
+    content = json.loads(detail.text)["content"]
+    assert list(content) == ["plan"]
+    assert Plan.from_document(content["plan"]).fields == one.plan.fields
+    assert PERSON.encode() not in detail.text
+    assert one.decision_entry(NOW, os.urandom).details[0].name != detail.name  # nobody can try what it says
     with pytest.raises(Invalid) as caught:
         one.check_size()
     assert caught.value.code == "plan_too_large"

@@ -24,6 +24,7 @@ PREFIXES = {
     "audit_query": "75aa53461ab91834",
     "control": "03c13d42563ce095",
     "decision": "5be39d13513eb770",
+    "detail_expiry": "9ef89ed6ec5647ec",
     "gateway_run": "c1e78d964e25a491",
     "index_segment": "4d0ace3086748d47",
     "key": "085294debec28956",

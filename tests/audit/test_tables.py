@@ -20,6 +20,6 @@ def test_the_migration_makes_the_tables_of_the_code(tmp_path: Path) -> None:
     upgrade(migrated)
     tables.METADATA.create_all(declared)
     assert _tables(migrated) == _tables(declared)
-    assert len(_tables(migrated)) == 5
+    assert len(_tables(migrated)) == 7
     for engine in (migrated, declared):
         engine.dispose()

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from exchange.audit import verify_rights, verify_rules
+from exchange.audit.details import Detail
 from exchange.audit.entries import Entry, counters_digest, make
 from exchange.audit.verify import verify
 from exchange.audit.verify_state import read_state
+from exchange.names import canonical, digest
 from tests.audit.building import (
     DECISION,
     DIGEST,
@@ -445,3 +447,32 @@ def test_a_resumed_run_makes_again_what_it_has_seen(tmp_path: Path) -> None:
     replace(kept, rules={name: value for name, value in kept.rules.items() if name != "segments"}).write(state)
     again = verify(log, VKEY, state=state)
     assert (again.resumed_at, [one.code for one in again.findings]) == (0, ["segment_differs"] * 2)
+
+
+def _stated(identity: bytes, asked_of: dict[str, Any], planned: dict[str, Any], **fields: Any) -> Entry:
+    """A decision in which question and plan stand, with their digests."""
+    asked = {name: value for name, value in asked_of.items() if name not in ("id", "now_ns")}
+    texts = {"question": canonical(asked_of).decode(), "plan": canonical(planned).decode()}
+    return decision(identity, **{**texts, "question_digest": digest(asked), "plan_digest": digest(planned), **fields})
+
+
+def test_a_decision_that_is_not_what_its_digests_say(tmp_path: Path) -> None:
+    """Question or plan were changed with the leaf, and a digest was not: other entries and people have that digest."""
+    question: dict[str, Any] = {"id": "q-1", "now_ns": 5, "purpose": "p"}
+    plan: dict[str, Any] = {"fields": []}
+    sound = _stated(b"e" * 16, question, plan)
+    assert _after(tmp_path, sound, _stated(b"f" * 16, {**question, "id": "q-2"}, plan)) == []
+    for changed in ({"question": '{"purpose":"other"}'}, {"plan": '{"fields":[{}]}'}):
+        name = f"{next(iter(changed))}_digest"
+        forged = _stated(b"f" * 16, question, plan, **changed)
+        assert _after(tmp_path, sound, forged) == [("decision_not_its_digest", 1)], name
+        assert _after(tmp_path, forged) == []  # of an older version, for all that the log says
+
+
+def test_a_refusal_of_a_question_beside_the_log(tmp_path: Path) -> None:
+    """The decision names a detail; its refusal then gives no digest at all."""
+    detail = Detail.of("decision", START_NS, bytes(16), {"question": {}})
+    beside = decision(b"e" * 16, details=[detail], question_digest=detail.name, effect="deny", reasons=["x"])
+    assert _after(tmp_path, beside, refusal(1, decision=b"e" * 16, question_digest=None)) == []
+    found = _after(tmp_path, beside, refusal(1, decision=b"e" * 16, question_digest=DIGEST))
+    assert found == [("decision_differs", 1)]

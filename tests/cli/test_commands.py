@@ -77,6 +77,8 @@ WORDS = {
     "audit who-saw": "",
     **{f"audit {what}": "" for what in WHATS},
     "audit seal": "",
+    "audit detail": "0",
+    "audit expire": "",
     "audit checkpoint": "",
     "audit entry": "0",
     "audit proof": "0",

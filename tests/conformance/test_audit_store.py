@@ -2,19 +2,25 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import pytest
 from sqlalchemy import Engine
 
+from exchange.audit import details
+from exchange.audit.details import Detail, DetailClass
 from exchange.audit.embedded import EmbeddedAuditStore
 from exchange.audit.postgresql import PostgresAuditStore
 from exchange.audit.store import AuditStore, Change, Head, Row
+from exchange.audit.tables import DETAILS
 from exchange.control.database import open_engine
 from exchange.errors import Invalid, Tampered, Unavailable
 from exchange.signing.merkle import leaf_hash
 from tests.audit.building import engine_at
 
+_AGES: Final[tuple[tuple[DetailClass, int], ...]] = (("decision", 5), ("decision", 7), ("query", 6))
 HEAD = Head("log.example", 0, bytes(32), b"checkpoint 0", 1)
 Open = Callable[[], AuditStore]
 
@@ -130,6 +136,25 @@ def test_an_id_is_taken_once(store: AuditStore, engine: Engine) -> None:
     with engine.connect() as connection, pytest.raises(Invalid, match="audit_id_reused"):
         store.add(connection, _row(2, b"other"))
     assert [row.id for row in store.pending(10)] == [_row(1).id, _row(2).id]
+
+
+def test_details_come_with_their_row(store: AuditStore, engine: Engine) -> None:
+    """Stored with it or not at all, once; found by their name; deleted by class and age, and by nothing else."""
+    one, two, three = (Detail.of(kind, at, bytes(16), {"a": at}) for kind, at in _AGES)
+    row = replace(_row(1), details=(one, two))
+    store.submit([row])
+    assert store.submit([row]) == [row.id]
+    with pytest.raises(Invalid, match="audit_id_reused"):
+        store.submit([replace(_row(1, b"other"), details=(three,))])
+    assert [details.read(engine, each.name) for each in (one, two, three)] == [{"a": 5}, {"a": 7}, None]
+    store.submit([replace(_row(2), details=(three,))])
+    assert (details.due(engine, "decision", 7), details.due(engine, "query", 7)) == (1, 1)
+    assert details.remove(engine, "decision", 7) == 1
+    assert [details.read(engine, each.name) for each in (one, two, three)] == [None, {"a": 7}, {"a": 6}]
+    with engine.begin() as connection:
+        connection.execute(DETAILS.update().where(DETAILS.c.kind == "query").values(name=one.name))
+    with pytest.raises(Tampered, match="detail_damaged"):
+        details.read(engine, one.name)
 
 
 def test_many_submit_at_once(store: AuditStore) -> None:

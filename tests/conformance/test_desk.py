@@ -189,6 +189,12 @@ WRONG_KINDS = {1: record(region_code=date(2026, 1, 1)), 2: record(monthly_benefi
 CONTRACT = json.loads(json.dumps({"format": "exchange.contract/1"}))
 
 
+def _query_of(desk: Desk) -> int:
+    """The index of the first query in the log that has parameters."""
+    rows = desk.search("queries", Sought(), -1, 500)
+    return next(int(row["index"]) for row in rows if row["parameters_digest"])
+
+
 def _department(name: str, seal_key: str = "") -> c.AddDepartment:
     return c.AddDepartment(name, "县", "County", "431126", None, None, "extranet", seal_key)
 
@@ -350,6 +356,12 @@ STEPS = (
     Step("entry", CHECKER, lambda desk, _: desk.entry(0), "auditor_required"),
     Step("evidence", AUDITOR, lambda desk, _: desk.evidence(0)[:40]),
     Step("evidence", AUDITOR, lambda desk, _: desk.evidence(10_000), "audit_entry_unknown"),
+    Step("detail", AUDITOR, lambda desk, _: desk.detail(_query_of(desk))["content"]),
+    Step("detail", AUDITOR, lambda desk, _: desk.detail(0), "detail_none"),
+    Step("detail", AUDITOR, lambda desk, _: desk.detail(10_000), "audit_entry_unknown"),
+    Step("detail", CHECKER, lambda desk, _: desk.detail(0), "auditor_required"),
+    Step("expire_details", AUDITOR, lambda desk, _: desk.expire_details()),
+    Step("expire_details", CHECKER, lambda desk, _: desk.expire_details(), "auditor_required"),
     Step("evidence", CHECKER, lambda desk, _: desk.evidence(0), "auditor_required"),
     Step("evidence_bundle", AUDITOR, lambda desk, _: desk.evidence_bundle("person", [MEMBERS[0]], [])[:4]),
     Step(
@@ -364,7 +376,7 @@ STEPS = (
     Step("status", CHECKER, lambda desk, _: desk.status()),
 )
 # Endings of what differs between any two sites; an Avro file has a random sync marker.
-_OF_ONE_SITE = ("_ns", "_at", "proved", "payload_digest")
+_OF_ONE_SITE = ("_ns", "_at", "proved", "payload_digest", "parameters_digest")
 # What no input of a signed-in person makes fail.
 NEVER_REFUSED = {"me", "zone", "listing", "status", "test_policy"}
 

@@ -43,7 +43,7 @@ def model(log: KafkaRecordLog) -> Cluster:
 def mirror(town: Town, log: KafkaRecordLog, readers: tuple[str, ...] = ()) -> ControlMirror:
     """A process's mirror of the town's events."""
     topic = ControlTopic(log, town.exchange.settings.text("origin"))
-    return ControlMirror(topic, town.exchange.control, town.exchange._database, readers)
+    return ControlMirror(topic, town.exchange.control, town.exchange.database, readers)
 
 
 def positions(log: KafkaRecordLog) -> list[int]:
@@ -115,7 +115,7 @@ def test_what_was_lost_is_an_alarm(town: Town, log: KafkaRecordLog) -> None:
 
     old: Control = Old()  # type: ignore[assignment]  # an event store put back from an old copy
     with pytest.raises(Tampered, match="log_damaged"):
-        ControlMirror(ControlTopic(log, "o"), old, town.exchange._database, ()).catch_up()
+        ControlMirror(ControlTopic(log, "o"), old, town.exchange.database, ()).catch_up()
 
 
 def test_who_may_read_is_as_the_settings_say(town: Town, log: KafkaRecordLog) -> None:
@@ -126,13 +126,13 @@ def test_who_may_read_is_as_the_settings_say(town: Town, log: KafkaRecordLog) ->
     mirror(town, log, ("User:b",)).catch_up()
     assert (model(log).lists[topic], model(log).lists[groups]) == ({"", "User:b"}, {"User:b"})
     settings = town.exchange.settings
-    assert mirror_of(log, town.exchange.control, town.exchange._database, settings) is None, "the log is a file"
+    assert mirror_of(log, town.exchange.control, town.exchange.database, settings) is None, "the log is a file"
     values: dict[str, str | int] = {**settings.values, "engines.log": "kafka://127.0.0.1:9/x"}
     for wrong in ("auditor", "User:*"):
         values["kafka.control.readers"] = wrong
         changed = type(settings)(settings.root, values, settings.origins)
         with pytest.raises(Invalid, match="setting_wrong"):
-            mirror_of(log, town.exchange.control, town.exchange._database, changed)
+            mirror_of(log, town.exchange.control, town.exchange.database, changed)
 
 
 def test_a_mirror_that_is_down_stops_no_command_and_is_seen(town: Town, log: KafkaRecordLog) -> None:
