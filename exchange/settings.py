@@ -118,6 +118,10 @@ SETTINGS: Final = (
         "what of /log/ is for anybody: hashes (checkpoint and tiles, no entries) or nothing",
         choices=("hashes", "nothing"),
     ),
+    Setting(
+        "audit.witnesses", "text", "", "who cosigns the audit log's checkpoints: URL KEY URL KEY … (C2SP tlog-witness)"
+    ),
+    Setting("audit.witness_seconds", "int", 60, "pause between two requests to each of them", 1, 86_400),
     Setting("audit.details.decision_days", "int", 1_095, "how long a decision's detail is kept", 184, 36_500),
     Setting("audit.details.query_days", "int", 1_095, "how long the parameters of a query are kept", 184, 36_500),
     Setting("publish.batch_records", "int", 10_000, "records sealed and appended together at the most", 1, 10_000),

@@ -1,15 +1,17 @@
 """What is counted and measured, in the names and units of Prometheus. No label holds a name of a person or subject."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from exchange import __version__
-from exchange.errors import ExchangeError
+from exchange.errors import ExchangeError, Tampered
 
 if TYPE_CHECKING:
     from exchange.wiring import Exchange
+    from exchange.wiring.witnessing import Seen
 
 MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
@@ -44,6 +46,7 @@ class Metrics:
         )  # fmt: skip
         self._events = Gauge("exchange_control_events", "Control events.", registry=registry)
         self._unmirrored: Gauge | None = None
+        self._witnesses: dict[str, Gauge] | None = None
         self._leads = Gauge("exchange_audit_sequencer", "1: the log's sequencer is here.", registry=registry)
         self._unseen = Gauge("exchange_audit_lag_entries", "Entries committed and not seen here.", registry=registry)
         self._waiting = Gauge("exchange_audit_waiting_entries", "Entries without an index yet.", registry=registry)
@@ -62,6 +65,21 @@ class Metrics:
             self._unmirrored = Gauge("exchange_control_mirror_behind_events", help_text, registry=self._registry)
         return self._unmirrored
 
+    def _witnessed(self, seen: "Mapping[str, Seen]") -> None:
+        """How far each witness has signed, when, and whether it was to be had and agreed the last time."""
+        if self._witnesses is None:
+            words = (("entries", "Size that the witness signed last."), ("time_seconds", "When it did, by its clock."))
+            more = (("failed", "1: it was not to be had."), ("disagrees", "1: it has seen another log than this."))
+            self._witnesses = {
+                name: Gauge(f"exchange_witness_{name}", help_text, ["witness"], registry=self._registry)
+                for name, help_text in (*words, *more)
+            }
+        for name, one in seen.items():
+            told = {"entries": one.size, "time_seconds": (one.time_ns or 0) / 1_000_000_000}
+            told |= {"failed": one.problem is not None, "disagrees": isinstance(one.problem, Tampered)}
+            for what, value in told.items():
+                self._witnesses[what].labels(name).set(value)
+
     def text(self, exchange: "Exchange") -> bytes:
         """All of them, in Prometheus's text format; how far this process's view is behind is asked of the stores."""
         try:
@@ -76,6 +94,8 @@ class Metrics:
             self._events.set(exchange.control.model().position)
             if exchange.mirror is not None:
                 self._mirror().set(exchange.mirror.behind())
+            if exchange.witnessing is not None:
+                self._witnessed(exchange.witnessing.seen())
             lag = exchange.audit.lag()
             self._unseen.set(lag.unseen)
             self._waiting.set(lag.waiting)

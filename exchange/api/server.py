@@ -108,6 +108,8 @@ def serve(
         if exchange.mirror is not None:
             stack.enter_context(exchange.mirror.running())
         stack.enter_context(expiring(exchange))
+        if exchange.witnessing is not None:
+            stack.enter_context(exchange.witnessing.running(settings.number("audit.witness_seconds")))
         config.ssl = _tls(address)
         scheme, port = "https" if address.certificate else "http", listening.getsockname()[1]
         host = f"[{address.host}]" if ":" in address.host else address.host

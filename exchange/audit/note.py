@@ -16,6 +16,7 @@ from exchange.signing.keys import signed_by
 
 MAX_NOTE: Final = 1 << 20  # bytes; a checkpoint with a hundred cosignatures is far below
 _ED25519: Final = b"\x01"
+COSIGNATURE: Final = b"\x04"  # the signature type of a witness
 _NAME: Final = re.compile(r"[^\s+\x00-\x1f\x7f]+")
 _SIGNATURE: Final = re.compile("— ([^ +]+) ([A-Za-z0-9+/]+={0,2})")
 
@@ -59,15 +60,17 @@ def vkey(name: str, public: bytes) -> str:
     return f"{name}+{_key_id(name, key).hex()}+{base64.b64encode(key).decode()}"
 
 
-def open_vkey(text: str) -> tuple[str, bytes, bytes]:
-    """Name, 4-byte key id and 32-byte public key of a verifier key; `Invalid("audit_key_malformed")`."""
+def open_vkey(text: str, kind: bytes = _ED25519) -> tuple[str, bytes, bytes]:
+    """Name, 4-byte key id and 32-byte public key of a verifier key of this signature type;
+    `Invalid("audit_key_malformed")`.
+    """
     parts = text.strip().split("+", 2)
     try:
         name, shown, key = parts[0], parts[1], base64.b64decode(parts[2], validate=True)
     except (IndexError, binascii.Error, ValueError):
         raise Invalid("audit_key_malformed", detail="not of the form name+hash+key") from None
-    if not _NAME.fullmatch(name) or len(key) != 33 or key[:1] != _ED25519:
-        raise Invalid("audit_key_malformed", detail="not an Ed25519 key of signature type 1")
+    if not _NAME.fullmatch(name) or len(key) != 33 or key[:1] != kind:
+        raise Invalid("audit_key_malformed", detail=f"not an Ed25519 key of signature type {kind[0]}")
     if shown != _key_id(name, key).hex():
         raise Invalid("audit_key_malformed", detail="the hash does not belong to this name and key")
     return name, bytes.fromhex(shown), key[1:]
@@ -87,20 +90,29 @@ def open_note(note: bytes, verifier: str) -> str:
         Invalid: `audit_key_malformed`.
     """
     name, key_id, public = open_vkey(verifier)
-    text, lines = _split(note)
+    text, lines = signatures_of(note)
     found = False
-    for line in lines:
-        match = _SIGNATURE.fullmatch(line)
-        if match is None:
-            raise Tampered("audit_note_invalid", detail="a line that is no signature")
-        signature = _decoded(match[2])
-        if match[1] == name and signature[:4] == key_id:
+    for who, signature in lines:
+        if who == name and signature[:4] == key_id:
             if not signed_by(public, signature[4:], text.encode()):
                 raise Tampered("audit_note_invalid", detail="the signature does not fit the text")
             found = True
     if not found:
         raise Tampered("audit_note_invalid", detail="no signature by this key")
     return text
+
+
+def signatures_of(note: bytes) -> tuple[str, list[tuple[str, bytes]]]:
+    """The text of a note and its signatures, unchecked: each signer's name, and key id and signature in bytes.
+
+    Raises:
+        Tampered: `audit_note_invalid`: not of a signed note's form.
+    """
+    text, lines = _split(note)
+    found = [_SIGNATURE.fullmatch(line) for line in lines]
+    if None in found:
+        raise Tampered("audit_note_invalid", detail="a line that is no signature")
+    return text, [(one[1], _decoded(one[2])) for one in found if one]
 
 
 def open_checkpoint(note: bytes, verifier: str) -> Checkpoint:

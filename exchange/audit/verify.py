@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from exchange.audit.verify_anchors import Anchors, WitnessKey
 from exchange.audit.verify_forms import Key, frames, number_of, path_of, peaks, tree
 from exchange.audit.verify_rights import MustRestartError
 from exchange.audit.verify_rules import Rules
@@ -46,8 +47,11 @@ def verify(
     jobs: int = 1,
     state: Path | None = None,
     rules: bool = True,
+    witnesses: Sequence[str] = (),
 ) -> Verdict:
     """Checks the whole log; `progress` is told (entries done, entries in all) now and then.
+
+    `witnesses` are the verifier keys of those whose signatures under anchors are to hold.
 
     `jobs` processes hash a large folder beside this one, which takes the entries in order. `state` is a file of the
     auditor's: a run goes on where the last sound one ended, and keeps in it how far it came; a log that does not
@@ -58,16 +62,17 @@ def verify(
             a finding, never an error.
     """
     key = Key.parse(vkey)
+    known = [WitnessKey.parse(one) for one in witnesses]
     file = state if rules else None
     began = read_state(file, key.text) if file is not None else None
     source = source_of(place)
     try:
         if began is not None:
             try:
-                return _Verification(source, key, jobs, began, file, rules=rules).run(kept, progress)
+                return _Verification(source, key, jobs, began, file, known, rules=rules).run(kept, progress)
             except MustRestartError:
                 pass  # the log is read from its first entry, and what was verified before is a kept checkpoint like any
-        whole = _Verification(source, key, jobs, None, file, rules=rules)
+        whole = _Verification(source, key, jobs, None, file, known, rules=rules)
         return whole.run(kept, progress, [(began.size, began.root)] if began is not None else ())
     finally:
         if isinstance(source, Served):
@@ -78,16 +83,26 @@ class _Verification:
     """One run over one log."""
 
     def __init__(
-        self, source: Source, key: Key, jobs: int, began: State | None, file: Path | None, *, rules: bool
+        self,
+        source: Source,
+        key: Key,
+        jobs: int,
+        began: State | None,
+        file: Path | None,
+        witnesses: Sequence[WitnessKey],
+        *,
+        rules: bool,
     ) -> None:
         self._source, self._key, self._jobs, self._file = source, key, jobs, file
         self._began = began
         self._findings: list[Finding] = []
         self._found = 0
         self._judged = rules
-        self._rules = Rules(
-            lambda code, index, detail: self._find(code, index=index, detail=detail), began.rules if began else None
-        )
+
+        def report(code: str, index: int, detail: str) -> None:
+            self._find(code, index=index, detail=detail)
+
+        self._rules = Rules(report, began.rules if began else None, Anchors(report, key, witnesses))
         self._size, self._root = 0, b""
         self._start = began.size if began else 0
         # Per level: the hashes of its last tile so far.
@@ -105,6 +120,7 @@ class _Verification:
                 self._tiles(progress)
                 self._upper()
                 self._rules.close()
+                self._rules.anchors.close(self._root_at)
                 self._strays()
                 self._save(self._size, self._root)
         finally:
@@ -320,6 +336,18 @@ class _Verification:
             if self._began is not None:
                 raise MustRestartError  # the log does not continue what was verified before, or it is damaged
             self._find("root_differs", file="checkpoint", detail="the entries do not give the signed root")
+
+    def _root_at(self, size: int) -> bytes | None:
+        """The root of the first entries, from tiles that were compared with the entries above; None where one lacks."""
+        found: list[bytes] = []
+        for level in reversed(range(len(self._rows))):
+            n, width = size >> 8 * (level + 1), size >> 8 * level & 255
+            if width:
+                hashes = self._hashes(level, n, min(256, (self._size >> 8 * level) - n * 256))
+                if hashes is None:
+                    return None
+                found += peaks(hashes[:width])
+        return tree(found)
 
     def _hashes(self, level: int, n: int, width: int) -> list[bytes] | None:
         file = path_of(str(level), n, width)

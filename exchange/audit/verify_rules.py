@@ -13,6 +13,7 @@ from typing import IO, Any, Final
 
 import fastavro
 
+from exchange.audit.verify_anchors import Anchors
 from exchange.audit.verify_ranges import Ranges, Runs
 from exchange.audit.verify_rights import MustRestartError, Rights
 from exchange.audit.verify_segments import Segments
@@ -50,7 +51,7 @@ class Rules:
     entry can be judged only by who has seen them all.
     """
 
-    def __init__(self, report: Report, state: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, report: Report, state: Mapping[str, Any] | None = None, anchors: Anchors | None = None) -> None:
         self.counts: dict[str, int] = {}
         self._report = report
         self._schemas: dict[bytes, Any] = {_prefix(SCHEMA_OF_SCHEMAS): _parsed(SCHEMA_OF_SCHEMAS)}
@@ -60,7 +61,9 @@ class Rules:
         self._ids = _Ids()
         self._rights = Rights(report, resumed=state is not None)
         self._ranges, self._runs, self._segments = Ranges(report), Runs(report), Segments(report)
+        self.anchors = anchors or Anchors(report, None, ())
         self._rules: Final = {
+            "anchor": self.anchors.anchor,
             "schema": self._schema,
             "control": self._rights.control,
             "policy_revision": self._rights.policy_revision,
@@ -101,6 +104,7 @@ class Rules:
         """What could not be judged, by a stable code, with how often."""
         releases, acks = self.counts.get("release", 0), self.counts.get("ack", 0)
         found = {**self._rights.unchecked, "deliveries": max(releases - acks, 0), "segments": self._segments.unseen}
+        found |= {"anchors": self.anchors.unchecked}
         return {what: count for what, count in found.items() if count}
 
     def lost(self) -> None:

@@ -15,7 +15,7 @@ from exchange.cli.evidence import trust_sheet as _trust_sheet
 from exchange.cli.opening import desk_of, site_of
 from exchange.cli.options import Commands, Group
 from exchange.cli.searching import moment
-from exchange.cli.terminal import Terminal, read_bytes, write_bytes
+from exchange.cli.terminal import Terminal, read_bytes, read_text, write_bytes
 from exchange.errors import Invalid, Tampered
 from exchange.messages import Language, text
 
@@ -52,6 +52,7 @@ def mount(commands: Commands, common: argparse.ArgumentParser, language: Languag
     verify.add_argument("--report", type=Path, metavar="FILE")
     verify.add_argument("--key", metavar="VKEY|FILE")
     verify.add_argument("--checkpoint", action="append", type=Path, default=[], metavar="FILE")
+    verify.add_argument("--witness", action="append", default=[], metavar="VKEY|FILE")
     verify.add_argument("--state", type=Path, metavar="FILE")
     verify.add_argument("--jobs", type=int, default=0, metavar="N")
     verify.add_argument("--structure", action="store_true")
@@ -168,6 +169,7 @@ def _verify(terminal: Terminal, parsed: argparse.Namespace) -> int:
             jobs=jobs,
             state=parsed.state,
             rules=not parsed.structure,
+            witnesses=[read_text(Path(one)) if Path(one).is_file() else one for one in parsed.witness],
         )
     lines = [text("verify_ok" if verdict.ok else "verify_bad", terminal.language, size=verdict.size)]
     lines += [f"{one.code}: {one.sentence(terminal.language)}" for one in verdict.findings]

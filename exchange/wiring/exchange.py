@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from exchange.contracts.contract import Contract
     from exchange.view.compiled import View
     from exchange.wiring.mirror import ControlMirror
+    from exchange.wiring.witnessing import Witnessing
 
 _SECOND_NS: Final = 1_000_000_000
 _SEAL_NS: Final = 300 * _SECOND_NS  # by how much the clock of who sealed elsewhere may differ
@@ -115,6 +116,13 @@ class Exchange(Deciding):
         from exchange.wiring.mirror import mirror_of
 
         return mirror_of(self.log, self.control, self.database, self.settings)
+
+    @cached_property
+    def witnessing(self) -> "Witnessing | None":
+        """The witnesses of the audit log, where the site has any; they are not asked before it runs."""
+        from exchange.wiring.witnessing import witnessing_of
+
+        return witnessing_of(self.settings, self.audit, self.now_ns)
 
     def _gateway(self, number: int) -> "Gateway":
         """The ACCESS path; each has runs of its own in the audit log, by its name."""

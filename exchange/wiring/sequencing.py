@@ -10,11 +10,13 @@ from exchange.errors import Invalid
 from exchange.settings import read_settings
 from exchange.wiring.clock import clock_of
 from exchange.wiring.engines import audit_log_of, check_shared, database_of
+from exchange.wiring.witnessing import witnessing_of
 
 
 @contextmanager
 def open_sequencer(root: Path, environment: Mapping[str, str], now_ns: Callable[[], int]) -> Iterator[AuditLog]:
     """The log, open in a process that does nothing else: it leads, or stands by and takes the place when it is free.
+    Where it leads, it has the witnesses sign.
 
     It touches no data of the folder, so it needs nobody's lock: it may run beside `exchange serve` of the same site.
 
@@ -33,4 +35,7 @@ def open_sequencer(root: Path, environment: Mapping[str, str], now_ns: Callable[
         check_revision(database)
         audit = audit_log_of(settings, database, now_ns)
         stack.callback(audit.close)
+        witnesses = witnessing_of(settings, audit, now_ns)
+        if witnesses is not None:
+            stack.enter_context(witnesses.running(settings.number("audit.witness_seconds")))
         yield audit

@@ -310,6 +310,6 @@ def test_every_finding_has_its_sentence() -> None:
     firsts = [one.args[0] for one in calls if getattr(one.func, "attr", "") in ("_find", "_report") and one.args]
     codes = {str(first.value) for first in firsts if isinstance(first, ast.Constant)}
     codes |= {"checkpoint_missing", "file_missing"}
-    assert len(codes) == 44
+    assert len(codes) == 46
     for code in codes:
         assert messages.text(f"finding_{code}", "zh", place="1", detail="d")

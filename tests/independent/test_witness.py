@@ -1,12 +1,18 @@
 """A witness that is not ours cosigns our checkpoints (C2SP tlog-witness), and refuses whatever goes back or forks."""
 
+import re
+import time
+import urllib.request
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from exchange.audit.log import AuditLog
 from exchange.audit.note import open_checkpoint
 from exchange.site import VKEY as VKEY_FILE
+from tests.api.serving import Served, served
 from tests.audit.building import KEY, ORIGIN, VKEY, clock, control, copy_of, new_log, store_at
 from tests.independent.judging import judged, witnessing
 from tests.simulator import AUTHORITY, Site
@@ -114,3 +120,46 @@ def test_a_forced_restore_is_a_fork_to_a_witness(site: Site, tmp_path: Path) -> 
                 restored.audit.append(control(restored.audit.size))
             proof = restored.audit.consistency(known)
             assert witness.add(known, proof, restored.audit.checkpoint())[0] == 422
+
+
+def test_a_served_site_has_its_log_cosigned(site: Site, tmp_path: Path) -> None:
+    """`exchange serve` asks the witness that its settings name, while the log grows; the metrics say how far it is, the
+    anchors verify against its key; a copy of the site that was left behind is an alarm, and gets no anchor.
+    """
+    vkey = (site.root / VKEY_FILE).read_text("utf-8").strip()
+    old = site.copy(tmp_path / "old")
+    with witnessing(tmp_path, vkey.partition("+")[0], vkey) as witness:
+        more: dict[str, Any] = {
+            "audit_witnesses": f"http://127.0.0.1:{witness.port} {witness.vkey}",
+            "audit_witness_seconds": 1,
+        }
+        with served(site, **more) as running:
+            first = _when(running, lambda told: told["entries"] > 0)["entries"]
+            assert site.read().code == 0
+            told = _when(running, lambda told: told["entries"] > first)
+            assert (told["failed"], told["disagrees"]) == (0, 0)
+            assert running.ended() == 0
+        anchors = site.entries("anchor")
+        assert {body["authority"] for _, _, body in anchors} == {"witness.example/w1"}
+        assert len(anchors) >= 2
+        words = ("--key", vkey, "--witness", witness.vkey)
+        verdict = site.run("audit", "verify", str(site.data / "audit"), *words)
+        assert verdict.code == 0, verdict.stdout
+        with served(old, **more) as running:
+            assert _when(running, lambda told: told["disagrees"] > 0)["failed"] == 1
+            assert running.ended() == 0
+            assert any("contradicts" in str(line) for line in running.logged)
+        assert old.entries("anchor") == []
+
+
+def _when(running: Served, so: Callable[[Mapping[str, float]], bool]) -> Mapping[str, float]:
+    """The served exchange's figures about its witness, when they are so."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        with urllib.request.urlopen(f"http://127.0.0.1:{running.port}/metrics", timeout=30) as answer:
+            text = answer.read().decode()
+        told = {name: float(value) for name, value in re.findall(r"(?m)^exchange_witness_(\w+)\{.*\} (\S+)$", text)}
+        if told and so(told):
+            return told
+        time.sleep(0.1)
+    raise AssertionError(text)
