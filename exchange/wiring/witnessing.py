@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _ALARM: Final = logging.getLogger("exchange.audit")
 _LOOKED_AT: Final = 4_096  # entries; a log that grew by more than that has surely grown by something
+_LAST_S: Final = 2.0
 _NOT_GROWTH: Final = frozenset({"anchor", "schema"})
 
 
@@ -118,7 +119,7 @@ class Witnessing:
             yield
         finally:
             stop.set()
-            thread.join()
+            thread.join(_LAST_S)  # one that hangs is not waited for: what it then says finds the log closed
 
 
 def witnessing_of(settings: "Settings", audit: AuditLog, now_ns: Callable[[], int]) -> Witnessing | None:
