@@ -1,6 +1,7 @@
 """`docs`: the manual, without a network."""
 
 import argparse
+import signal
 from pathlib import Path
 
 from exchange.cli.options import Commands, command
@@ -9,6 +10,7 @@ from exchange.errors import Unavailable
 from exchange.messages import Language
 
 _HOST = "127.0.0.1"
+_LOOK_S = 0.2
 
 
 def mount(commands: Commands, common: argparse.ArgumentParser, language: Language) -> None:
@@ -56,4 +58,13 @@ def _serve(terminal: Terminal, port: int, pages: dict[str, bytes]) -> None:
         raise Unavailable("serve_address_taken", host=_HOST, port=port, detail=detail) from None
     with server:
         terminal.say("docs_serving", url=f"http://{_HOST}:{server.server_port}{first}")
-        server.serve_forever()
+        # An interrupt as an exception can come in the midst of what forgets it: it is looked for between requests.
+        stopped: list[int] = []
+        former = signal.signal(signal.SIGINT, lambda number, _: stopped.append(number))
+        server.timeout = _LOOK_S
+        try:
+            while not stopped:
+                server.handle_request()
+        finally:
+            signal.signal(signal.SIGINT, former)
+    raise KeyboardInterrupt

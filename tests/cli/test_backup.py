@@ -435,6 +435,7 @@ def test_a_backup_of_an_older_revision_is_upgraded(site: Site) -> None:
         plain.execute(f"UPDATE alembic_version SET version_num = '{revisions()[1]}'")
         plain.execute("DROP TABLE seals")
         plain.execute("DROP TABLE committed")
+        plain.execute("DROP TABLE audit_details")
     (site.data / "records.db").unlink()
     ran = site.run("backup", str(site.folder / "site.tar"), "--json")
     assert ran.json["revision"] == revisions()[1]

@@ -61,8 +61,7 @@ def test_an_upgrade_needs_the_site_for_itself(site: Site) -> None:
     plain = sqlite3.connect(site.data / "control.db")
     with plain:
         plain.execute(f"UPDATE alembic_version SET version_num = '{revisions()[-2]}'")
-        plain.execute("DROP TABLE seals")
-        plain.execute("DROP TABLE committed")
+        plain.execute("DROP TABLE audit_details")
     plain.close()
     with owned(site.root, "exchange serve", 1):
         held = site.run("db", "upgrade", "--json")

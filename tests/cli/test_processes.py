@@ -83,7 +83,8 @@ def test_an_interrupt_ends_with_130(site: Site) -> None:
     time.sleep(0.5)
     assert site.read().code == 0
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    process.wait(30)  # before its input is closed, which would end it too
+    _, err = process.communicate()
     assert (process.returncode, err) == (130, b"interrupted; what was acknowledged stays\n")
 
 

@@ -354,7 +354,7 @@ def test_the_broker_speaks_tls_and_knows_its_users(broker: tuple[int, Path], tmp
     assert log.topics() == {"ps.hukou_person": 1}
     assert log.end("ps.hukou_person", 0) == 0
     log.close()
-    wrong = cluster(f"//127.0.0.1:{port}/tls", password="wrong", ca=str(secrets / "ca"), patience_s=5, **given)
+    wrong = cluster(f"//127.0.0.1:{port}/tls", password="wrong", ca=str(secrets / "ca"), patience_s=20, **given)
     with pytest.raises(Invalid) as caught:
         KafkaClient(wrong).topics()
     assert caught.value.code == "kafka_refused"
