@@ -21,6 +21,9 @@ _HELP = "检查一个证据包，并写出可打印的中英文报告 / check an
 
 def main(words: list[str] | None = None) -> int:
     """Runs the command; gives its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="replace")  # a console of another code page
     parser = argparse.ArgumentParser(prog="exchange-verify.pyz", description=_HELP)
     parser.add_argument(
         "bundle", help="证据包（.zip 文件或解压后的文件夹） / the bundle, a .zip file or the folder it was unpacked to"
@@ -43,9 +46,6 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--language", choices=("zh", "en"), default="zh", help="屏幕语言 / language on the screen")
     parser.add_argument("--json", action="store_true", help="以 JSON 输出 / the verdict as JSON")
     given = parser.parse_args(words)
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8", errors="replace")  # a console of another code page
     try:
         key = _text(given.key) if given.key and os.path.isfile(given.key) else given.key
         kept = [_bytes(name) for name in given.checkpoint]

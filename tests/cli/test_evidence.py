@@ -162,6 +162,28 @@ def test_the_checker_on_every_python(version: str, tmp_path: Path) -> None:
     assert made == {"r", "bundle-2.zip.report.html", "bundle-9.zip.report.html"}
 
 
+@pytest.mark.whole
+@pytest.mark.parametrize("page", ["cp1252", "cp936", "ascii"])
+def test_the_checker_on_a_console_of_another_code_page(page: str, tmp_path: Path) -> None:
+    """As offices have them: help, verdict and errors are written, Chinese and all, and nothing ends in a traceback."""
+    simulator.run(["audit", "lesson", str(tmp_path)], {"LANG": "C"})
+    for words, code in (
+        (["--help"], 0),
+        (["bundle-1.zip"], 4),
+        (["bundle-2.zip", "--checkpoint", "无此文件"], 2),
+        ([], 2),
+    ):
+        ran = subprocess.run(
+            [sys.executable, NAME, *words],
+            cwd=tmp_path,
+            capture_output=True,
+            check=False,
+            env={"PYTHONIOENCODING": page, "LANG": "C.UTF-8"},
+        )
+        assert (ran.returncode, b"Traceback" in ran.stderr) == (code, False), ran.stderr
+        assert (ran.stdout + ran.stderr).decode("utf-8")
+
+
 def test_the_checker_is_the_same_every_time() -> None:
     """Its digest can be told; it holds the room and nothing else."""
     assert checker() == checker()
