@@ -209,7 +209,7 @@ def test_a_killed_import_goes_on(made_town: Path, folder: Path, engine: KeptEngi
         servers = of(url, ENGINES[1], folder)
         command = [sys.executable, "-c", _CHILD, str(folder / "file"), str(folder / "new"), json.dumps(servers.given)]
         killed = 0
-        for tenths in (9, 12, 14, 16, 18, 20, 22, 25, 30):
+        for tenths in (9, 12, 15, 18, 21, 25):
             child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             time.sleep(tenths / 10)
             child.send_signal(signal.SIGKILL)
