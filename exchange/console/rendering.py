@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from exchange.messages import Language, describe, error_codes, text
 from exchange.view.sentences import mask_sentence, row_sentences
 from exchange.wiring.preview import HIDDEN
+from exchange.wiring.searching import WHATS
 
 if TYPE_CHECKING:
     from exchange.console.visits import Visit
@@ -31,6 +32,7 @@ _NAVIGATION: Final[Sequence[tuple[str, str, frozenset[str]]]] = (
     ("/who-saw", "page_who_saw", frozenset({"auditor"})),
     ("/audit", "page_audit", frozenset({"auditor"})),
 )
+_TABS: Final = (("/audit", "page_tab_log"), *((f"/audit/{what}", f"sheet_{what}") for what in WHATS))
 
 
 class _Unsaid(dict[str, object]):
@@ -50,7 +52,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.filters.update(short=_short, pretty=_pretty, cut=_cut)
+    made.filters.update(short=_short, pretty=_pretty, cut=_cut, begun=_begun)
     return made
 
 
@@ -69,8 +71,8 @@ def rendered(visit: "Visit", template: str, **facts: Any) -> str:  # noqa: ANN40
         reason=words.reason,
         masked=words.masked,
         rows_told=words.rows,
-        time=lambda ns: _time(ns, settings.zone),
-        day=lambda ns: _time(ns, settings.zone)[:10],
+        time=lambda ns: time_text(ns, settings.zone),
+        day=lambda ns: time_text(ns, settings.zone)[:10],
         title=words.title,
         said=lambda error: describe(error, language),
         cell=words.cell,
@@ -88,6 +90,7 @@ def rendered(visit: "Visit", template: str, **facts: Any) -> str:  # noqa: ANN40
         csrf=visit.session.csrf if visit.session else "",
         here=path,
         switch=_with_query(visit, lang="en" if language == "zh" else "zh"),
+        tabs=_TABS if "auditor" in roles else (),
         navigation=[(href, key) for href, key, need in _NAVIGATION if me and (not need or need & roles)],
         **facts,
     )  # fmt: skip
@@ -143,7 +146,7 @@ class _Words:
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _time(ns: int | None, zone: Any) -> str:  # noqa: ANN401
+def time_text(ns: int | None, zone: Any) -> str:  # noqa: ANN401
     """To the second, with the offset; a dash where there is none, or none that a calendar has."""
     if ns is None:
         return "—"
@@ -155,6 +158,11 @@ def _time(ns: int | None, zone: Any) -> str:  # noqa: ANN401
 
 def _short(digest: str | None) -> str:
     return "—" if not digest else digest if len(digest) <= _SHORT else digest[:_SHORT] + "…"
+
+
+def _begun(words: str) -> str:
+    """The words as the beginning of a line has them."""
+    return words[:1].upper() + words[1:]
 
 
 def _cut(text: str) -> str:

@@ -3,7 +3,7 @@
 The index finds them; what is answered is read from the log itself. Each question is an entry before it is answered.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
@@ -20,6 +20,8 @@ What = Literal["releases", "unconfirmed", "refusals", "grants", "policy", "openi
 Row = dict[str, Any]
 
 MOST_FOUND: Final = 10_000
+MOST_TABLE: Final = 100_000  # rows of a table that is made for a browser, and how far results are counted
+_PORTION: Final = 5_000
 _RELEASE: Final = (
     *("recipient", "actor", "dataset", "purpose", "case", "agreement", "action", "topic", "partition", "lo", "hi"),
     *("released", "excluded_count", "withheld", "fields", "format", "policy_revision", "payload_digest", "expires_ns"),
@@ -122,6 +124,55 @@ def count(exchange: "Exchange", what: What, sought: Sought, span: Span, most: in
     """How many there are in a span, counted no further than to `most`: for whoever has just been told some of them."""
     wanted = _wanted(exchange, what, sought, span.size)
     return exchange.followed().count(wanted, span.after, most, span.before)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One page of what was found, the newest first: `total` of all there are and `newer` ones than these, neither
+    counted beyond `MOST_TABLE`; whether there are `older` ones.
+    """
+
+    rows: Sequence[Row]
+    total: int
+    newer: int
+    older: bool
+
+
+def page(exchange: "Exchange", who: Principal, what: What, sought: Sought, span: Span, most: int) -> Found:
+    """A page of the search over the log as it was at `span.size`; the question is an entry as that of `search` is.
+
+    Raises:
+        As `search`. Invalid: `search_cursor`: the span begins or ends at an entry that this question does not find.
+    """
+    size = exchange.audit.size if span.size is None else span.size
+    newest = span.before is None and span.after < 0
+    asked = Span(before=size, size=size) if newest else Span(span.after, span.before, size)
+    rows = search(exchange, who, what, sought, asked, most)
+    for where, at in (("after", span.after if span.after >= 0 else None), ("before", span.before)):
+        if at is not None and not count(exchange, what, sought, Span(at - 1, at + 1, size), 1):
+            raise Invalid("search_cursor", where=where)
+    total = count(exchange, what, sought, Span(size=size), MOST_TABLE + 1)
+    if not rows:
+        return Found([], total, 0, older=False)
+    newer = count(exchange, what, sought, Span(rows[-1]["index"], size=size), MOST_TABLE + 1)
+    older = count(exchange, what, sought, Span(before=rows[0]["index"], size=size), 1) > 0
+    return Found(rows[::-1], total, newer, older)
+
+
+def every(exchange: "Exchange", who: Principal, what: What, sought: Sought, size: int | None) -> Iterator[Row]:
+    """All that is found in the log as it was at a size, in its order, portion by portion: each is a question.
+
+    Raises:
+        As `search`. Invalid: `search_too_many`, beyond `MOST_TABLE`.
+    """
+    span = Span(size=exchange.audit.size if size is None else size)
+    rows = search(exchange, who, what, sought, span, _PORTION)
+    if len(rows) == _PORTION and count(exchange, what, sought, span, MOST_TABLE + 1) > MOST_TABLE:
+        raise Invalid("search_too_many", most=f"{MOST_TABLE:,}", what=what)
+    yield from rows
+    while len(rows) == _PORTION:
+        rows = search(exchange, who, what, sought, Span(rows[-1]["index"], size=span.size), _PORTION)
+        yield from rows
 
 
 def _wanted(exchange: "Exchange", what: What, sought: Sought, size: int | None) -> "Wanted":
