@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from html import escape
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from exchange.errors import ExchangeError
 from exchange.messages import Language, describe, error_codes, text
 from exchange.view.sentences import mask_sentence, row_sentences
 from exchange.wiring.preview import HIDDEN
@@ -68,13 +70,14 @@ def rendered(visit: "Visit", template: str, **facts: Any) -> str:  # noqa: ANN40
     return _environment().get_template(template).render(
         t=words.say,
         word=words.word,
+        entry_word=words.entry_word,
         reason=words.reason,
         masked=words.masked,
         rows_told=words.rows,
         time=lambda ns: time_text(ns, settings.zone),
         day=lambda ns: time_text(ns, settings.zone)[:10],
         title=words.title,
-        said=lambda error: describe(error, language),
+        said=words.said,
         cell=words.cell,
         hidden=HIDDEN,
         language=language,
@@ -116,6 +119,22 @@ class _Words:
             return text(f"page_{kind}_{value}", self._language)
         except KeyError:
             return str(value)
+
+    def said(self, error: ExchangeError) -> tuple[str, str]:
+        """What is wrong, at the field as its label calls it, and what to do."""
+        what, todo = describe(error, self._language)
+        try:
+            label = text(f"page_filter_{error.where}", self._language)
+        except KeyError:
+            return what, todo
+        return label + what.removeprefix(error.where), todo
+
+    def entry_word(self, name: str) -> str:
+        """What a field of an entry is called, as tables of a search call it where they have it."""
+        for key in (f"page_body_{name}", f"column_{name}"):
+            with suppress(KeyError):
+                return text(key, self._language)
+        return name
 
     def reason(self, code: str) -> str:
         """Why: a reason of a plan, or an error, as a sentence whose facts are not all known here."""

@@ -8,7 +8,7 @@ import io
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Final
@@ -147,11 +147,11 @@ def period(visit: Visit, values: Mapping[str, str]) -> tuple[int | None, int | N
 
 def _span(visit: Visit, values: Mapping[str, str]) -> Span:
     known = {name: values[name] for name in _PLACES if name in values}
-    if "after" in known and "before" in known or not all(_NUMBER.fullmatch(one) for one in known.values()):
+    if ("after" in known and "before" in known) or not all(_NUMBER.fullmatch(one) for one in known.values()):
         raise Invalid("search_cursor", where="cursor")
     span = Span(**{name: int(one) for name, one in known.items()})
     size = visit.desk.exchange.audit.size
-    if not 0 <= (size if span.size is None else span.size) <= size or span.before is not None and span.before < 0:
+    if not 0 <= (size if span.size is None else span.size) <= size or (span.before is not None and span.before < 0):
         raise Invalid("search_cursor", where="cursor")
     return span
 
@@ -216,10 +216,12 @@ def _row(visit: Visit, row: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**row, "fields": labelled(visit, row["dataset"], shown_fields)}
 
 
-def labelled(visit: Visit, dataset: str | None, fields: list[Any]) -> list[Any]:
+def labelled(visit: Visit, dataset: str | None, fields: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """What was shown (path and mask), each with its label where the dataset has the field still."""
     model = visit.desk.exchange.control.model()
-    labels: Mapping[str, Any] = visit.desk.exchange.contract(dataset).fields if dataset in model.datasets else {}
+    labels: Mapping[str, Any] = {}
+    if dataset in model.datasets:
+        labels = visit.desk.exchange.contract(str(dataset)).fields
     key = f"label_{visit.language}"
     return [{**one, "label": getattr(labels.get(one["path"]), key, None) or one["path"]} for one in fields]
 

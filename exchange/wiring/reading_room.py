@@ -304,7 +304,7 @@ class ReadingRoom(LocalDesk):
         return {str(facts["revision"]): index for index, facts in reversed(found.items())}
 
     def place(self, entry_id: str | None) -> int | None:
-        """The index of the entry that another one names by its id (in hex), for an auditor; None where there is none."""
+        """For an auditor: the index of the entry that has this id (in hex); None where there is none."""
         self._as_auditor("audit entry")
         return self.exchange.audit.place(bytes.fromhex(entry_id)) if entry_id else None
 
