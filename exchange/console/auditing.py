@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from exchange.audit.drawing import draw_path
 from exchange.console.rendering import rendered
-from exchange.console.searching import labelled, period
+from exchange.console.searching import labelled, period, titles
 from exchange.console.visits import Form, Here, Posted, Visit
 from exchange.errors import ExchangeError, Invalid, Tampered
 from exchange.names import has_wrong_check
@@ -122,7 +122,7 @@ def _who_saw(
         "most": _MOST_FIELDS,
         "kinds": sorted({one.subject_type for one in model.datasets.values()} - {"none"}) or ["person"],
         "departments": model.departments,
-        "datasets": model.datasets,
+        "titles": titles(visit, shown),
         "agreements": model.agreements,
         "purposes": model.codes.get("purposes", {}),
         "revisions": visit.desk.revisions() if shown else {},
@@ -192,6 +192,7 @@ def entry(visit: Here, index: Index) -> Response:
         decision=desk.place(found.get("decision")),
         revisions=desk.revisions(),
         departments=model.departments,
+        titles=titles(visit, [found]),
         datasets=model.datasets,
         agreements=model.agreements,
         purposes=model.codes.get("purposes", {}),

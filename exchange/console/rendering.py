@@ -1,6 +1,7 @@
 """Templates to pages: sentences from the message catalogue, times in the site's zone, everything else escaped."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -8,6 +9,7 @@ from functools import cache
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -24,6 +26,8 @@ _FOLDER: Final = Path(__file__).parent / "templates"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST: Final = 20_000  # of a text as it stands in the page
 _SHORT: Final = 19  # of a digest: `sha256:` and twelve digits
+# What looks like a person's number (GB 11643): it belongs in no address. In the syntax of HTML's `pattern`, too.
+PERSON: Final = r"[0-9]{6}(19|20)[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])[0-9]{3}[0-9Xx]"
 _NAVIGATION: Final[Sequence[tuple[str, str, frozenset[str]]]] = (
     ("/", "page_overview", frozenset()),
     ("/catalogue", "page_catalogue", frozenset()),
@@ -78,6 +82,7 @@ def rendered(visit: "Visit", template: str, **facts: Any) -> str:  # noqa: ANN40
         day=lambda ns: time_text(ns, settings.zone)[:10],
         title=words.title,
         said=words.said,
+        fault=words.fault,
         cell=words.cell,
         hidden=HIDDEN,
         language=language,
@@ -100,8 +105,12 @@ def rendered(visit: "Visit", template: str, **facts: Any) -> str:  # noqa: ANN40
 
 
 def _with_query(visit: "Visit", **changes: str) -> str:
-    """This page's address with other parameters, without a host: whatever name the browser knows us by."""
-    return f"{visit.request.url.path}?{visit.request.url.include_query_params(**changes).query}"
+    """This page's address with other parameters, without a host: whatever name the browser knows us by. What somebody
+    put into it that looks like a person's number does not come back.
+    """
+    asked = visit.request.query_params.multi_items()
+    kept = [(name, value) for name, value in asked if name not in changes and not re.search(PERSON, f"{name} {value}")]
+    return f"{visit.request.url.path}?{urlencode([*kept, *changes.items()])}"
 
 
 class _Words:
@@ -128,6 +137,11 @@ class _Words:
         except KeyError:
             return what, todo
         return label + what.removeprefix(error.where), todo
+
+    def fault(self, error: ExchangeError) -> str:
+        """What is wrong, for a reader who sees where."""
+        what = describe(error, self._language)[0]
+        return what.removeprefix(error.where).lstrip("：: ") if error.where else what
 
     def entry_word(self, name: str) -> str:
         """What a field of an entry is called, as tables of a search call it where they have it."""
@@ -193,7 +207,9 @@ def _cut(text: str) -> str:
 
 
 def _pretty(value: Any) -> str:  # noqa: ANN401
-    """A value of an entry; JSON within it is set out."""
+    """A value of an entry; JSON within it is set out, a list of plain values stands in a line."""
+    if isinstance(value, list) and not any(isinstance(one, list | dict) for one in value):
+        return ", ".join("—" if one is None else str(one) for one in value)
     if isinstance(value, str) and value[:1] in "{[":
         try:
             return json.dumps(json.loads(value), ensure_ascii=False, indent=1)

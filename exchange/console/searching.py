@@ -9,15 +9,15 @@ import json
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from starlette.responses import Response, StreamingResponse
 
-from exchange.console.rendering import time_text
+from exchange.console.rendering import PERSON, time_text
 from exchange.console.visits import Here, Visit
 from exchange.errors import Invalid
 from exchange.messages import text
@@ -33,9 +33,6 @@ _LONGEST: Final = 300
 _CHUNK: Final = 1 << 16
 _PLACES: Final = ("size", "after", "before")
 _NUMBER: Final = re.compile(r"-1|[0-9]{1,18}", re.ASCII)
-# What looks like a person's number (GB 11643): it belongs in no address.
-PERSON: Final = r"[0-9]{6}(19|20)[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])[0-9]{3}[0-9Xx]"
-_PERSON: Final = re.compile(PERSON)
 _TYPES: Final = {
     ".csv": "text/csv; charset=utf-8",
     ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
@@ -119,7 +116,7 @@ def _asked(visit: Visit, what: What, values: Mapping[str, str]) -> Asked:
         if name not in {*filters, "from", "until", *_PLACES}:
             known = ", ".join((*filters, "from", "until"))
             raise Invalid("search_filter_unknown", where="cursor", name=shown(name), known=known)
-        if len(value) > _LONGEST or not value.isprintable() or _PERSON.search(value):
+        if len(value) > _LONGEST or not value.isprintable() or re.search(PERSON, value):
             raise Invalid("search_filter_unusable", where=name)
     begin, until = period(visit, values)
     words = {name: values[name].strip() for name in filters if name in values}
@@ -157,12 +154,11 @@ def _span(visit: Visit, values: Mapping[str, str]) -> Span:
 
 
 def _wrong(visit: Visit, what: What, values: Mapping[str, str], error: Invalid) -> Response:
-    """The form again. What might be a person's number is not shown again, not even in the address of a link."""
+    """The form again; what cannot be searched for, a person's number among it, is not shown again."""
     place = "cursor" if error.where in _PLACES else error.where
     kept = dict(values)
     if error.code == "search_filter_unusable":
         kept.pop(error.where, None)
-        visit = replace(visit, request=Request({**visit.request.scope, "query_string": b""}))
     return _form(visit, what, kept, 400, asked=None, found=None, rows=[], error=error, place=place)
 
 
@@ -184,7 +180,7 @@ def _form(visit: Visit, what: What, values: Mapping[str, str], status: int, **fa
         person=PERSON,
         mark=desk.mark_of_log() if auditor and facts["found"] else None,
         departments=model.departments,
-        datasets=model.datasets,
+        titles=titles(visit, facts["rows"]),
         agreements=model.agreements,
         purposes=model.codes.get("purposes", {}),
         auditor=auditor,
@@ -206,6 +202,14 @@ def _offered(visit: Visit, name: str) -> Mapping[str, str]:
     }
     found = offers.get(name, dict)()
     return dict(sorted(found.items())) if len(found) <= _MOST_OFFERED else {}
+
+
+def titles(visit: Visit, rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """What the datasets of some rows are called, by name; those that there are."""
+    known = visit.desk.exchange.control.model().datasets
+    return {
+        name: visit.desk.exchange.contract(name) for name in {str(row.get("dataset")) for row in rows} if name in known
+    }
 
 
 def _row(visit: Visit, row: Mapping[str, Any]) -> Mapping[str, Any]:
