@@ -19,7 +19,7 @@ from exchange.wiring.desk import LocalDesk
 from exchange.wiring.searching import WHATS, Sought, What
 from tests.console.browsing import Browser, Town, opened, said
 from tests.console.conftest import HOSTILE
-from tests.simulator import AUDITOR, CHECKER, CONSUMER, DATASET, MEMBERS, PROVIDER, Site
+from tests.simulator import AUDITOR, CHECKER, DATASET, MEMBERS, PROVIDER, Site
 
 RELEASES = "/audit/releases"
 WRONG_CHECK = MEMBERS[0][:-1] + "1"
@@ -365,12 +365,3 @@ def test_what_no_name_has_is_no_filter_of_the_api_either(looked_at: Town, words:
     headers = {"authorization": f"Bearer {looked_at.token(AUDITOR)}", "accept": "application/json"}
     answer = looked_at.stranger().get(f"/v1/audit/releases?{words[0]}", headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (400, "search_filter_unusable")
-
-
-def test_others_are_refused_the_bundle(looked_at: Town) -> None:
-    """403, and an entry."""
-    browser = looked_at.browser(CONSUMER)
-    browser.get("/")
-    size = looked_at.size
-    assert browser.post("/who-saw/bundle", {"tag": "0" * 32}).status_code == 403
-    assert len(looked_at.entries("refusal", size)) == 1
