@@ -68,6 +68,7 @@ def test_pages_show_every_entry_once_and_back_again(
     known = [index for index in _known(looked_at, what) if index < size]
     assert [index for _, rows in there for index in rows] == known
     assert sorted({index for _, rows in back for index in rows}, reverse=True) == known
+    assert len(back) == len(there)
     assert _shown(browser.get(there[0][0]).text) == there[0][1]
 
 
