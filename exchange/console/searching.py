@@ -8,7 +8,7 @@ import io
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
@@ -28,7 +28,9 @@ from exchange.wiring.sheets import SUFFIXES, cells, table
 router: Final = APIRouter()
 _ROWS: Final = 25
 _MOST_FIELDS: Final = 8  # named in one row; the page of the entry has all
-_MOST_OFFERED: Final = 300  # values that a filter offers: beyond that they are typed
+_MOST_OFFERED: Final = 24_000  # bytes of the page for what its filters offer: beyond that it is typed
+_OPTION: Final = 40  # bytes around a value that is offered
+_LONGEST_LABEL: Final = 60
 _LONGEST: Final = 300
 _CHUNK: Final = 1 << 16
 _PLACES: Final = ("size", "after", "before")
@@ -171,7 +173,7 @@ def _form(visit: Visit, what: What, values: Mapping[str, str], status: int, **fa
         status,
         what=what,
         filters=FILTERS[what],
-        offered={name: _offered(visit, name) for name in FILTERS[what]} if auditor else {},
+        offered=_offered(visit, FILTERS[what]) if auditor else {},
         values=values,
         columns=_COLUMNS[what],
         rows_of_page=_ROWS,
@@ -188,20 +190,26 @@ def _form(visit: Visit, what: What, values: Mapping[str, str], status: int, **fa
     )
 
 
-def _offered(visit: Visit, name: str) -> Mapping[str, str]:
-    """The values that a filter may have now, each with its title; another one may be typed: the log is older."""
-    model = visit.desk.exchange.control.model()
+def _offered(visit: Visit, filters: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+    """The values that each filter may have now, each with its title; a list that would make the page heavy is left out.
+    Another value may be typed: the log is older.
+    """
+    model, key = visit.desk.exchange.control.model(), f"title_{visit.language}"
     purposes = model.codes.get("purposes", {})
-    key = f"title_{visit.language}"
-    offers: dict[str, Callable[[], dict[str, str]]] = {
-        "officer": lambda: {one.id: one.department for one in model.principals.values()},
+    offers: Mapping[str, Callable[[], dict[str, str]]] = {
         "department": lambda: {one.id: getattr(one, key) for one in model.departments.values()},
         "dataset": lambda: dict.fromkeys(model.datasets, ""),
         "purpose": lambda: {code: one.get(key) or "" for code, one in purposes.items()},
+        "officer": lambda: {one.id: one.department for one in model.principals.values()},
         "case": lambda: {one.id: one.title for one in model.cases.values()},
     }
-    found = offers.get(name, dict)()
-    return dict(sorted(found.items())) if len(found) <= _MOST_OFFERED else {}
+    found, left = {}, _MOST_OFFERED
+    for name in (one for one in offers if one in filters):
+        values = {value: label[:_LONGEST_LABEL] for value, label in sorted(offers[name]().items())}
+        weight = sum(_OPTION + len(f"{value}{label}{value}".encode()) for value, label in values.items())
+        if weight <= left:
+            found[name], left = values, left - weight
+    return found
 
 
 def titles(visit: Visit, rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -5,6 +5,7 @@ import io
 import re
 import zipfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +250,23 @@ def test_too_many_for_one_file_is_told(looked_at: Town, monkeypatch: pytest.Monk
     refused = browser.get("/audit/keys.csv")
     assert refused.status_code == 400
     assert "more than 2 entries are found" in said(refused)
+
+
+def test_a_page_stays_light_whatever_its_filters_would_offer(looked_at: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list that is too long is typed, the others are offered still."""
+    answer = looked_at.browser(AUDITOR).get("/audit/releases?size=20")
+    assert set(re.findall(r'<datalist id="of-(\w+)"', answer.text)) == {
+        *("officer", "department", "dataset", "purpose", "case"),
+    }
+    cases = looked_at.exchange.control.model().cases
+    more = {f"case-x{number}": cases["case-1"] for number in range(2_000)}
+    for number, name in enumerate(more):
+        more[name] = replace(more[name], id=name, title=f"{HOSTILE} {number}" * 9)
+    model = replace(looked_at.exchange.control.model(), cases={**cases, **more})
+    monkeypatch.setattr(looked_at.exchange.control, "model", lambda: model)
+    heavy = looked_at.browser(AUDITOR).get("/audit/releases?size=20")
+    assert len(heavy.content) < 100_000
+    assert set(re.findall(r'<datalist id="of-(\w+)"', heavy.text)) == {"officer", "department", "dataset", "purpose"}
 
 
 def test_what_entries_hold_is_text(looked_at: Town) -> None:
