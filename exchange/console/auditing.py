@@ -204,7 +204,7 @@ def _positions(entry: Mapping[str, Any]) -> tuple[str, int] | None:
     """The positions that a release held back, as ranges, and how many they are; None where it held back none, or says
     so in a way that nobody can read.
     """
-    if not entry.get("excluded"):
+    if not entry.get("excluded") or entry["lo"] is None or entry["hi"] is None:
         return None
     length = max(entry["hi"] - entry["lo"], 0)
     try:

@@ -150,7 +150,7 @@ def _span(visit: Visit, values: Mapping[str, str]) -> Span:
         raise Invalid("search_cursor", where="cursor")
     span = Span(**{name: int(one) for name, one in known.items()})
     size = visit.desk.exchange.audit.size
-    if not 0 <= (size if span.size is None else span.size) <= size or (span.before is not None and span.before < 0):
+    if not 1 <= (size if span.size is None else span.size) <= size or (span.before is not None and span.before < 0):
         raise Invalid("search_cursor", where="cursor")
     return span
 

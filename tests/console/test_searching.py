@@ -146,6 +146,7 @@ def test_each_filter_narrows(town: Town, query: str, count: int) -> None:
         (f"department={'x' * 301}", "department", "nothing that can be searched for"),
         ("size=999999999", "", "does not fit the question"),
         ("size=-1", "", "does not fit the question"),
+        ("size=0", "", "does not fit the question"),
         ("size=x", "", "does not fit the question"),
     ],
 )
