@@ -214,6 +214,11 @@ class AuditLog(LogReader):
         """The published checkpoint of now, a signed note."""
         return self._looked().checkpoint
 
+    def place(self, entry_id: bytes) -> int | None:
+        """The index of the published entry of this id; None where there is none."""
+        outcome = self._outcome(self._store.known(entry_id))
+        return outcome[0] if isinstance(outcome, tuple) else None
+
     def epochs(self) -> Mapping[str, int]:
         """Every epoch that entries of the log have raised, with its value."""
         self.check_running()

@@ -58,7 +58,7 @@ class Wanted:
     """Which entries are looked for: of one of these kinds, and whatever else is given. `officer` is a pseudonym,
     `department` the one that it concerns, `field` a path that a release showed, `aggregate` what a control event is of
     (agreement, case); `unconfirmed` releases are those of which their recipient has said nothing. Times in nanoseconds,
-    from and before.
+    from and before. With `size` only the first so many entries of the log count, also of what a recipient has said.
     """
 
     kinds: Sequence[str]
@@ -72,6 +72,7 @@ class Wanted:
     unconfirmed: bool = False
     from_ns: int | None = None
     until_ns: int | None = None
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +156,21 @@ class SubjectIndex:
                 found.setdefault(idx, set()).update(() if position is None else (position,))
             return list(_sightings(connection, found))
 
-    def find(self, wanted: Wanted, after: int, most: int) -> dict[int, Mapping[str, Any]]:
-        """The first `most` entries behind index `after` that are wanted, in order: index → what the entry is about."""
-        query = sa.select(t.ENTRY.c.idx, t.FACTS.c.text).join(t.FACTS, t.FACTS.c.id == t.ENTRY.c.facts)
-        query = query.where(t.ENTRY.c.idx > after, t.FACTS.c.kind.in_(wanted.kinds), *_conditions(wanted))
+    def find(self, wanted: Wanted, after: int, most: int, before: int | None = None) -> dict[int, Mapping[str, Any]]:
+        """The first `most` entries behind index `after` that are wanted, or with `before` the last ones before that; in
+        the order of the log: index → what the entry is about.
+        """
+        query = _found(sa.select(t.ENTRY.c.idx, t.FACTS.c.text), wanted, after, before)
+        query = query.order_by(t.ENTRY.c.idx if before is None else t.ENTRY.c.idx.desc()).limit(most)
         with self._guarded(), self._engine.connect() as connection:
-            rows = connection.execute(query.order_by(t.ENTRY.c.idx).limit(most))
-            return {int(idx): json.loads(text) for idx, text in rows}
+            rows = connection.execute(query).all()
+            return {int(idx): json.loads(text) for idx, text in (rows if before is None else rows[::-1])}
+
+    def count(self, wanted: Wanted, after: int, most: int, before: int | None = None) -> int:
+        """How many of them there are, counted no further than to `most`."""
+        query = _found(sa.select(t.ENTRY.c.idx), wanted, after, before).limit(most).subquery()
+        with self._guarded(), self._engine.connect() as connection:
+            return int(connection.execute(sa.select(sa.func.count()).select_from(query)).scalar_one())
 
     def segments(self) -> list[Segmented]:
         """The segments that the log names."""
@@ -262,6 +271,13 @@ class SubjectIndex:
             raise Tampered("subject_index_damaged", where=self._where, detail=type(error).__name__) from None
 
 
+def _found(query: "sa.Select[Any]", wanted: Wanted, after: int, before: int | None) -> "sa.Select[Any]":
+    """The query over the entries that are wanted between two indexes."""
+    query = query.join(t.FACTS, t.FACTS.c.id == t.ENTRY.c.facts)
+    query = query.where(t.ENTRY.c.idx > after, t.FACTS.c.kind.in_(wanted.kinds), *_conditions(wanted))
+    return query if before is None else query.where(t.ENTRY.c.idx < before)
+
+
 def _conditions(wanted: Wanted) -> Iterator[sa.ColumnElement[bool]]:
     equal = {
         t.FACTS.c.actor: wanted.officer,
@@ -280,7 +296,10 @@ def _conditions(wanted: Wanted) -> Iterator[sa.ColumnElement[bool]]:
     if wanted.until_ns is not None:
         yield t.ENTRY.c.time_ns < wanted.until_ns
     if wanted.unconfirmed:
-        yield ~sa.exists().where(t.ACKED.c.release == t.ENTRY.c.idx)
+        said = sa.exists().where(t.ACKED.c.release == t.ENTRY.c.idx)
+        yield ~(said if wanted.size is None else said.where(t.ACKED.c.idx < wanted.size))
+    if wanted.size is not None:
+        yield t.ENTRY.c.idx < wanted.size
 
 
 def _sightings(connection: Connection, found: Mapping[int, set[int]]) -> Iterator["Sighting"]:

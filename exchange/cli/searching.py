@@ -3,7 +3,6 @@
 import argparse
 import json
 from collections.abc import Iterator
-from datetime import datetime, time, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -11,7 +10,6 @@ from zoneinfo import ZoneInfo
 
 from exchange.cli.opening import desk_of
 from exchange.cli.options import Group
-from exchange.cli.sheets import cells, sheet
 from exchange.cli.terminal import Terminal
 from exchange.errors import Invalid
 from exchange.messages import text
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
 # As `exchange.wiring.searching` has them, which starts slowly.
 WHATS: Final = ("releases", "unconfirmed", "refusals", "grants", "policy", "openings", "queries", "keys")
 _PAGE: Final = 1_000
-_END_NS: Final = 1 << 62  # in the year 2116
-_DAY: Final = 10  # characters of YYYY-MM-DD
 _SHOWN: Final = 100  # of them on a terminal, when nobody says how many
 
 
@@ -42,7 +38,9 @@ def mount(group: Group) -> None:
 
 
 def _search(what: str, terminal: Terminal, parsed: argparse.Namespace) -> None:
+    from exchange.cli.sheets import sheet
     from exchange.wiring.searching import columns
+    from exchange.wiring.sheets import cells
 
     told = columns(cast("What", what))
     with desk_of(terminal, parsed) as desk:
@@ -60,8 +58,7 @@ def _search(what: str, terminal: Terminal, parsed: argparse.Namespace) -> None:
             terminal.progress(None, "rows") as bar,
         ):
             for row in rows:
-                shown = {**_plain(row), "time_ns": terminal.time(row["time_ns"], zone)}
-                write(next(cells([shown], told)))
+                write(cells(row, told, partial(terminal.time, zone=zone)))
                 count, last = count + 1, row["index"]
                 bar.to(count)
         document = {"rows": count, "last": last, "file": str(parsed.out)}
@@ -102,13 +99,9 @@ def moment(given: str | None, zone: ZoneInfo, where: str, *, after: bool = False
     Raises:
         Invalid: `command_line` for what is neither.
     """
-    if given is None:
-        return None
+    from exchange.wiring.searching import moment as moment_of
+
     try:
-        at = datetime.fromisoformat(given)
-        if len(given) == _DAY:
-            at = datetime.combine(at.date(), time.min) + timedelta(days=1 if after else 0)
-        at = at if at.tzinfo else at.replace(tzinfo=zone)
-        return min(max(int(at.timestamp()) * 1_000_000_000 + at.microsecond * 1_000, 0), _END_NS)
-    except (ValueError, OverflowError):
+        return None if given is None else moment_of(given, zone, after=after)
+    except ValueError:
         raise Invalid("command_line", where=where, detail="YYYY-MM-DD, YYYY-MM-DDTHH:MM:SS") from None

@@ -49,7 +49,7 @@ class House:
 
 def mount(app: FastAPI) -> Answer:
     """Adds the pages to the app of an exchange; how errors are answered from then on."""
-    from exchange.console import agreements, auditing, catalogue, letters, overview, reading, signing_in
+    from exchange.console import agreements, auditing, catalogue, letters, overview, reading, searching, signing_in
 
     error_codes()  # the catalogue is parsed before the first page rather than for it
     exchange, now_ns = app.state.exchange, app.state.now_ns
@@ -62,7 +62,7 @@ def mount(app: FastAPI) -> Answer:
         now_ns=now_ns,
         secure=app.state.secure,
     )
-    for room in (signing_in, overview, catalogue, reading, agreements, letters, auditing):
+    for room in (signing_in, overview, catalogue, reading, agreements, letters, auditing, searching):
         app.include_router(room.router, include_in_schema=False)
     app.add_api_route(STYLE, _style, include_in_schema=False)
 

@@ -1,18 +1,23 @@
 """Templates to pages: sentences from the message catalogue, times in the site's zone, everything else escaped."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from exchange.errors import ExchangeError
 from exchange.messages import Language, describe, error_codes, text
 from exchange.view.sentences import mask_sentence, row_sentences
 from exchange.wiring.preview import HIDDEN
+from exchange.wiring.searching import WHATS
 
 if TYPE_CHECKING:
     from exchange.console.visits import Visit
@@ -21,6 +26,8 @@ _FOLDER: Final = Path(__file__).parent / "templates"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST: Final = 20_000  # of a text as it stands in the page
 _SHORT: Final = 19  # of a digest: `sha256:` and twelve digits
+# What looks like a person's number (GB 11643): it belongs in no address. In the syntax of HTML's `pattern`, too.
+PERSON: Final = r"[0-9]{6}(19|20)[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])[0-9]{3}[0-9Xx]"
 _NAVIGATION: Final[Sequence[tuple[str, str, frozenset[str]]]] = (
     ("/", "page_overview", frozenset()),
     ("/catalogue", "page_catalogue", frozenset()),
@@ -31,6 +38,7 @@ _NAVIGATION: Final[Sequence[tuple[str, str, frozenset[str]]]] = (
     ("/who-saw", "page_who_saw", frozenset({"auditor"})),
     ("/audit", "page_audit", frozenset({"auditor"})),
 )
+_TABS: Final = (("/audit", "page_tab_log"), *((f"/audit/{what}", f"sheet_{what}") for what in WHATS))
 
 
 class _Unsaid(dict[str, object]):
@@ -50,7 +58,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.filters.update(short=_short, pretty=_pretty, cut=_cut)
+    made.filters.update(short=_short, pretty=_pretty, cut=_cut, begun=_begun)
     return made
 
 
@@ -66,13 +74,15 @@ def rendered(visit: "Visit", template: str, **facts: Any) -> str:  # noqa: ANN40
     return _environment().get_template(template).render(
         t=words.say,
         word=words.word,
+        entry_word=words.entry_word,
         reason=words.reason,
         masked=words.masked,
         rows_told=words.rows,
-        time=lambda ns: _time(ns, settings.zone),
-        day=lambda ns: _time(ns, settings.zone)[:10],
+        time=lambda ns: time_text(ns, settings.zone),
+        day=lambda ns: time_text(ns, settings.zone)[:10],
         title=words.title,
-        said=lambda error: describe(error, language),
+        said=words.said,
+        fault=words.fault,
         cell=words.cell,
         hidden=HIDDEN,
         language=language,
@@ -88,14 +98,19 @@ def rendered(visit: "Visit", template: str, **facts: Any) -> str:  # noqa: ANN40
         csrf=visit.session.csrf if visit.session else "",
         here=path,
         switch=_with_query(visit, lang="en" if language == "zh" else "zh"),
+        tabs=_TABS if "auditor" in roles else (),
         navigation=[(href, key) for href, key, need in _NAVIGATION if me and (not need or need & roles)],
         **facts,
     )  # fmt: skip
 
 
 def _with_query(visit: "Visit", **changes: str) -> str:
-    """This page's address with other parameters, without a host: whatever name the browser knows us by."""
-    return f"{visit.request.url.path}?{visit.request.url.include_query_params(**changes).query}"
+    """This page's address with other parameters, without a host: whatever name the browser knows us by. What somebody
+    put into it that looks like a person's number does not come back.
+    """
+    asked = visit.request.query_params.multi_items()
+    kept = [(name, value) for name, value in asked if name not in changes and not re.search(PERSON, f"{name} {value}")]
+    return f"{visit.request.url.path}?{urlencode([*kept, *changes.items()])}"
 
 
 class _Words:
@@ -113,6 +128,27 @@ class _Words:
             return text(f"page_{kind}_{value}", self._language)
         except KeyError:
             return str(value)
+
+    def said(self, error: ExchangeError) -> tuple[str, str]:
+        """What is wrong, at the field as its label calls it, and what to do."""
+        what, todo = describe(error, self._language)
+        try:
+            label = text(f"page_filter_{error.where}", self._language)
+        except KeyError:
+            return what, todo
+        return label + what.removeprefix(error.where), todo
+
+    def fault(self, error: ExchangeError) -> str:
+        """What is wrong, for a reader who sees where."""
+        what = describe(error, self._language)[0]
+        return what.removeprefix(error.where).lstrip("：: ") if error.where else what
+
+    def entry_word(self, name: str) -> str:
+        """What a field of an entry is called, as tables of a search call it where they have it."""
+        for key in (f"page_body_{name}", f"column_{name}"):
+            with suppress(KeyError):
+                return text(key, self._language)
+        return name
 
     def reason(self, code: str) -> str:
         """Why: a reason of a plan, or an error, as a sentence whose facts are not all known here."""
@@ -143,7 +179,7 @@ class _Words:
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _time(ns: int | None, zone: Any) -> str:  # noqa: ANN401
+def time_text(ns: int | None, zone: Any) -> str:  # noqa: ANN401
     """To the second, with the offset; a dash where there is none, or none that a calendar has."""
     if ns is None:
         return "—"
@@ -157,6 +193,11 @@ def _short(digest: str | None) -> str:
     return "—" if not digest else digest if len(digest) <= _SHORT else digest[:_SHORT] + "…"
 
 
+def _begun(words: str) -> str:
+    """The words as the beginning of a line has them."""
+    return words[:1].upper() + words[1:]
+
+
 def _cut(text: str) -> str:
     """As much of a text as a page bears; the API and the command line give all of it."""
     kept = text[:_LONGEST]
@@ -166,7 +207,9 @@ def _cut(text: str) -> str:
 
 
 def _pretty(value: Any) -> str:  # noqa: ANN401
-    """A value of an entry; JSON within it is set out."""
+    """A value of an entry; JSON within it is set out, a list of plain values stands in a line."""
+    if isinstance(value, list) and not any(isinstance(one, list | dict) for one in value):
+        return ", ".join("—" if one is None else str(one) for one in value)
     if isinstance(value, str) and value[:1] in "{[":
         try:
             return json.dumps(json.loads(value), ensure_ascii=False, indent=1)

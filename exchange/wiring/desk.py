@@ -396,9 +396,9 @@ class LocalDesk:
 
     def search(self, what: "What", sought: "Sought", after: int, most: int) -> list[Row]:
         """See `Desk.search`."""
-        from exchange.wiring.searching import search
+        from exchange.wiring.searching import Span, search
 
-        return search(self.exchange, self.who, what, sought, after, most)
+        return search(self.exchange, self.who, what, sought, Span(after), most)
 
     def seal_index(self) -> int:
         """See `Desk.seal_index`."""

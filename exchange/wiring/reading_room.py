@@ -5,7 +5,7 @@ records are, else a query of the person's own. Catalogue, agreements and events 
 any subject; what is shown of them has no entry.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from exchange.messages import Language
     from exchange.publish import Published
     from exchange.wiring.exchange import Exchange
+    from exchange.wiring.searching import Found, Sought, Span, What
     from exchange.wiring.verification import Verifications
 
 OWN_REVIEW: Final = "own.review"
 OPEN_USE: Final = "open.use"
 MOST_RECORDS: Final = 20
 _LATEST: Final = 200
+_REVISIONS: Final = 10_000  # of the policy, that entries link to
 _OF_AUTHORITY: Final = ("department.", "principal.", "token.")
 _DAY_NS: Final = 86_400 * 1_000_000_000
 _CYCLES: Final[Mapping[str, int]] = {"realtime": 1, "day": 1, "week": 7, "ten_days": 10, "month": 31, "season": 92}
@@ -262,6 +264,49 @@ class ReadingRoom(LocalDesk):
         found = super().evidence(index)
         self.exchange.note_query(self.who, "audit_proof", parameters={"index": index}, results=1)
         return found
+
+    def search_page(self, what: "What", sought: "Sought", span: "Span", most: int) -> "Found":
+        """See `exchange.wiring.searching.page`."""
+        from exchange.wiring.searching import page
+
+        return page(self.exchange, self.who, what, sought, span, most)
+
+    def search_all(self, what: "What", sought: "Sought", size: int | None) -> Iterator[Row]:
+        """See `exchange.wiring.searching.every`."""
+        from exchange.wiring.searching import every
+
+        return every(self.exchange, self.who, what, sought, size)
+
+    def need_search(self, what: "What", department: str | None) -> None:
+        """Refuses, as the search itself would, who may not ask this."""
+        from exchange.wiring.searching import Sought, check_may
+
+        check_may(self.exchange, self.who, what, Sought(department=department))
+
+    def bundle_of(self, tag: str, kept: Sequence[bytes]) -> bytes:
+        """As `evidence_bundle`, for a subject that was asked about before and is known by its tag."""
+        from exchange.wiring.evidence import bundle
+
+        self._as_auditor("audit bundle")
+        return bundle(self.exchange, self.who, [check("tag", tag)], kept)
+
+    def mark_of_log(self) -> tuple[int, str]:
+        """The published checkpoint's size and root, for an auditor."""
+        _, size, root = self.checkpoint().decode().split("\n")[:3]
+        return int(size), root
+
+    def revisions(self) -> Mapping[str, int]:
+        """Where the log tells first of each policy revision, for an auditor: its index by the revision."""
+        from exchange.audit.subjects import Wanted
+
+        self._as_auditor("audit policy")
+        found = self.exchange.followed().find(Wanted(kinds=("policy_revision",)), -1, _REVISIONS)
+        return {str(facts["revision"]): index for index, facts in reversed(found.items())}
+
+    def place(self, entry_id: str | None) -> int | None:
+        """For an auditor: the index of the entry that has this id (in hex); None where there is none."""
+        self._as_auditor("audit entry")
+        return self.exchange.audit.place(bytes.fromhex(entry_id)) if entry_id else None
 
     def log_key(self) -> str:
         """The audit log's public key, as an auditor keeps it; no secret."""

@@ -15,7 +15,7 @@ from exchange.audit.access_entries import bitmap
 from exchange.audit.entries import Entry, entry_id, make
 from exchange.audit.log import AuditLog
 from exchange.audit.sealing import ReadTags
-from exchange.audit.subjects import _PROBE, _PROBE_ON_SERVER, FORMAT, Sighting, SubjectIndex
+from exchange.audit.subjects import _PROBE, _PROBE_ON_SERVER, FORMAT, Sighting, SubjectIndex, Wanted
 from exchange.control.database import open_engine
 from exchange.errors import Invalid, Tampered, Unavailable
 from tests.audit.building import START_NS, control, log_at, new_log, refusal, release
@@ -113,6 +113,37 @@ def test_who_saw_is_what_its_definition_says(tmp_path: Path, index_of: Open) -> 
         again.close()
         assert len(found[TAGS[0]]) > 10
         assert found[TAGS[7]] == []
+
+
+def test_a_search_finds_from_either_end_what_there_was_at_a_size(tmp_path: Path, index_of: Open) -> None:
+    """Between any two indexes, from either end, up to any size: as a plain scan does, what was confirmed later too."""
+    with log_at(tmp_path) as log:
+        entries = _entries(random.Random(5))
+        entries[20:20] = [_ack(4), _ack(9)]
+        entries += [_ack(10), _ack(30)]
+        log.submit(entries)
+        log.wait(entries[-1].id)
+        index = index_of("index")
+        index.follow(TOPICS, _reader(RECORDS), log)
+        told = list(log.entries(0, log.size))
+        choice = random.Random(3)
+        for _ in range(40):
+            size, after = choice.randrange(2, log.size + 1), choice.randrange(-1, log.size)
+            before = choice.choice([None, choice.randrange(log.size + 1)])
+            most, unconfirmed = choice.choice([1, 3, 1000]), choice.random() < 0.5
+            acked = {body["index"] for _, kind, body in told[:size] if kind == "ack"} if unconfirmed else set()
+            wanted = [at for at, kind, _ in told[:size] if kind == "release" and at not in acked and at > after]
+            wanted = [at for at in wanted if before is None or at < before]
+            asked = Wanted(kinds=("release",), unconfirmed=unconfirmed, size=size)
+            found = list(index.find(asked, after, most, before))
+            assert found == (wanted[:most] if before is None else wanted[-most:])
+            assert index.count(asked, after, most, before) == min(len(wanted), most)
+        index.close()
+
+
+def _ack(index: int) -> Entry:
+    told: dict[str, Any] = {"release": entry_id("release", index), "recipient": "ny.minzheng", "outcome": "received"}
+    return make("ack", entry_id("ack", index), START_NS, index=index, **told)
 
 
 def test_following_goes_on_where_it_was(tmp_path: Path, index_of: Open) -> None:

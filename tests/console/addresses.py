@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from exchange.wiring.searching import WHATS
 from tests.console.conftest import OPERATOR, OWN_CASE
 from tests.simulator import AUDITOR, AUTHORITY, CHECKER, DATASET, PROVIDER
 
@@ -29,4 +30,9 @@ PAGES: Final = {
     "/audit/entries/20": frozenset({AUDITOR}),
     "/audit/entries/20/proof": frozenset({AUDITOR}),
     "/audit/checkpoint": frozenset({AUDITOR}),
+    **{f"/audit/{what}?size=40": frozenset({AUDITOR}) for what in WHATS},
+    f"/audit/releases?dataset={DATASET}&officer={CHECKER}&from=2020-01-01&size=50": frozenset({AUDITOR}),
+    "/audit/keys?department=ny.nobody&size=40": frozenset({AUDITOR}),
+    "/audit/grants.csv": frozenset({AUDITOR}),
+    "/audit/grants.xlsx": frozenset({AUDITOR}),
 }

@@ -48,6 +48,7 @@ def test_what_a_role_may_not_is_not_offered(looked_at: Town, who: str) -> None:
         (AUTHORITY, "/records", {"dataset": DATASET, "purpose": "open.use"}),
         (CHECKER, "/who-saw", {"subject": "1"}),
         (CHECKER, "/who-saw", {"tag": "0" * 32}),
+        (CONSUMER, "/who-saw/bundle", {"tag": "0" * 32}),
     ],
 )
 def test_a_form_is_refused_like_its_page(looked_at: Town, who: str, path: str, form: dict[str, str]) -> None:

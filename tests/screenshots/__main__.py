@@ -54,6 +54,12 @@ def _verify(page: "Page", _site: Path) -> None:
     page.wait_for_selector("p.good")
 
 
+def _newest(page: "Page", _site: Path) -> None:
+    """From what was found to its newest entry."""
+    page.click(".found tbody th a")
+    page.wait_for_selector(".body")
+
+
 def _records(page: "Page", _site: Path) -> None:
     """From the records on: the plans above them are in another picture."""
     page.evaluate("document.querySelector('.plans').parentElement.remove()")
@@ -75,6 +81,8 @@ PICTURES: Final = (
     ),
     Picture("agreement-zh", "deputy.ny.shuju", "/agreements/agr-12", "zh", height=1_100),
     Picture("who-saw-zh", "auditor.ny.shenji", "/who-saw", "zh", height=1_150, do=_ask),
+    Picture("audit-releases-zh", "auditor.ny.shenji", "/audit/releases?case=case-2026-000124", "zh", height=1_040),
+    Picture("audit-entry-en", "auditor.ny.shenji", "/audit/releases", "en", height=880, do=_newest),
     Picture("audit-log-en", "auditor.ny.shenji", "/audit", "en", height=1_000, do=_verify),
     Picture("dead-letters-en", "steward.ny.renshe", "/datasets/hrss.pension_account/dead-letters", "en", height=900),
 )
