@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
+from exchange.audit.details import named
 from exchange.audit.drawing import draw_path
 from exchange.console.rendering import rendered
 from exchange.console.searching import labelled, period, titles
@@ -183,8 +184,10 @@ def entry(visit: Here, index: Index) -> Response:
     desk, model = visit.desk, visit.desk.exchange.control.model()
     found = desk.entry(index)
     fields = labelled(visit, found.get("dataset"), json.loads(found["fields"])) if found.get("fields") else []
+    beside = desk.detail(index) if named(found) else None
     return visit.page(
         "entry.html",
+        beside=beside,
         entry=found,
         fields=fields[:_MOST_OF_ENTRY],
         fields_left=max(len(fields) - _MOST_OF_ENTRY, 0),

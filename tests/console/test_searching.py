@@ -13,6 +13,7 @@ import openpyxl
 import pytest
 
 from exchange.access.acks import Ack
+from exchange.audit.tables import DETAILS
 from exchange.console import searching as pages
 from exchange.evidence.check import check
 from exchange.wiring import searching
@@ -385,3 +386,21 @@ def test_what_no_name_has_is_no_filter_of_the_api_either(looked_at: Town, words:
     headers = {"authorization": f"Bearer {looked_at.token(AUDITOR)}", "accept": "application/json"}
     answer = looked_at.stranger().get(f"/v1/audit/releases?{words[0]}", headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (400, "search_filter_unusable")
+
+
+def test_an_entry_shows_what_lies_beside_the_log(town: Town) -> None:
+    """The parameters of a query, and until when they are kept; that they are gone too early, when they are; an entry
+    that names no detail has no such place.
+    """
+    browser = town.browser(AUDITOR)
+    desk = LocalDesk(town.exchange, town.exchange.control.model().principals[AUDITOR])
+    desk.search("refusals", Sought(case="DB-77"), -1, 9)
+    index = town.exchange.audit.size - 1
+    page = browser.get(f"/audit/entries/{index}").text
+    assert "DB-77" in page
+    assert "Kept until" in page
+    first = browser.get("/audit/entries/0").text
+    assert "Kept until" not in first
+    with town.exchange.database.begin() as connection:
+        connection.execute(DETAILS.delete())
+    assert "gone before its period was over" in browser.get(f"/audit/entries/{index}").text
