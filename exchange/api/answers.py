@@ -121,6 +121,23 @@ class BundleAsked(Subjects):
     kept: list[str] = Field(default_factory=list, max_length=100)
 
 
+class SearchAsked(Given):
+    """Which entries an auditor asks for (times in nanoseconds since 1970, UTC, from and before), whether the bundle is
+    to hold all entries of the period and not those alone that were found, and the checkpoints that he kept.
+    """
+
+    officer: str | None = Field(None, max_length=300)
+    department: str | None = Field(None, max_length=300)
+    dataset: str | None = Field(None, max_length=300)
+    case: str | None = Field(None, max_length=300)
+    purpose: str | None = Field(None, max_length=300)
+    field: str | None = Field(None, max_length=300)
+    from_ns: int | None = Field(None, ge=0, le=1 << 62)
+    until_ns: int | None = Field(None, ge=0, le=1 << 62)
+    complete: bool = False
+    kept: list[str] = Field(default_factory=list, max_length=100)
+
+
 class Problem(BaseModel):
     """What went wrong (RFC 9457): `type` is a page of this server; `code`, `family`, `where` and `facts` are for
     programs, `detail` (what) and `do` for people, in the language asked for. `request` finds its log line.

@@ -58,7 +58,7 @@ class Wanted:
     """Which entries are looked for: of one of these kinds, and whatever else is given. `officer` is a pseudonym,
     `department` the one that it concerns, `field` a path that a release showed, `aggregate` what a control event is of
     (agreement, case); `unconfirmed` releases are those of which their recipient has said nothing. Times in nanoseconds,
-    from and before.
+    from and before. `below`: in the log as it was at this size, whatever has come since.
     """
 
     kinds: Sequence[str]
@@ -72,6 +72,7 @@ class Wanted:
     unconfirmed: bool = False
     from_ns: int | None = None
     until_ns: int | None = None
+    below: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +163,16 @@ class SubjectIndex:
         with self._guarded(), self._engine.connect() as connection:
             rows = connection.execute(query.order_by(t.ENTRY.c.idx).limit(most))
             return {int(idx): json.loads(text) for idx, text in rows}
+
+    def period(self, from_ns: int | None, until_ns: int | None, below: int) -> tuple[int | None, int | None]:
+        """The first of the indexed entries below an index that states a time from `from_ns` on, and the last one that
+        states one before `until_ns`; None where there is none.
+        """
+        early, late = sa.select(sa.func.min(t.ENTRY.c.idx)), sa.select(sa.func.max(t.ENTRY.c.idx))
+        early = early.where(t.ENTRY.c.idx < below, t.ENTRY.c.time_ns >= (from_ns or 0))
+        late = late.where(t.ENTRY.c.idx < below, t.ENTRY.c.time_ns < (until_ns if until_ns is not None else 1 << 62))
+        with self._guarded(), self._engine.connect() as connection:
+            return connection.execute(early).scalar(), connection.execute(late).scalar()
 
     def segments(self) -> list[Segmented]:
         """The segments that the log names."""
@@ -279,8 +290,11 @@ def _conditions(wanted: Wanted) -> Iterator[sa.ColumnElement[bool]]:
         yield t.ENTRY.c.time_ns >= wanted.from_ns
     if wanted.until_ns is not None:
         yield t.ENTRY.c.time_ns < wanted.until_ns
+    if wanted.below is not None:
+        yield t.ENTRY.c.idx < wanted.below
     if wanted.unconfirmed:
-        yield ~sa.exists().where(t.ACKED.c.release == t.ENTRY.c.idx)
+        since = () if wanted.below is None else (t.ACKED.c.idx < wanted.below,)
+        yield ~sa.exists().where(t.ACKED.c.release == t.ENTRY.c.idx, *since)
 
 
 def _sightings(connection: Connection, found: Mapping[int, set[int]]) -> Iterator["Sighting"]:

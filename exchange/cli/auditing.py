@@ -40,6 +40,7 @@ def mount(commands: Commands, common: argparse.ArgumentParser, language: Languag
     bundle.add_argument("--subject-type", default="person")
     bundle.add_argument("--ids-file", metavar="FILE")
     bundle.add_argument("--checkpoint", action="append", type=Path, default=[], metavar="FILE")
+    bundle.add_argument("--state", type=Path, metavar="FILE")
     group.command("lesson", _lesson).add_argument("folder", type=Path, metavar="FOLDER")
     sheet = group.command("trust-sheet", _trust_sheet)
     sheet.add_argument("--key", metavar="VKEY|FILE")

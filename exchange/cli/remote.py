@@ -221,6 +221,13 @@ class RemoteDesk:
         content = json.dumps(body, ensure_ascii=False).encode()
         return self._wire.send("POST", ["audit", "bundle"], content, None, {"Content-Type": "application/json"})[2]
 
+    def search_bundle(self, what: "What", sought: "Sought", kept: Sequence[bytes], *, complete: bool) -> bytes:
+        """See `Desk.search_bundle`."""
+        texts = [note.decode("utf-8", "replace") for note in kept]
+        content = json.dumps({**asdict(sought), "complete": complete, "kept": texts}, ensure_ascii=False).encode()
+        path = ["audit", what, "bundle"]
+        return self._wire.send("POST", path, content, None, {"Content-Type": "application/json"})[2]
+
 
 def _document(bundle: Bundle) -> Row:
     return {"modules": dict(bundle.modules), "codes": dict(bundle.codes)}

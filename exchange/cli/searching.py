@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # As `exchange.wiring.searching` has them, which starts slowly.
 WHATS: Final = ("releases", "unconfirmed", "refusals", "grants", "policy", "openings", "queries", "keys")
 _PAGE: Final = 1_000
+_FIRST: Final = -1  # behind no index
 _END_NS: Final = 1 << 62  # in the year 2116
 _DAY: Final = 10  # characters of YYYY-MM-DD
 _SHOWN: Final = 100  # of them on a terminal, when nobody says how many
@@ -36,14 +37,23 @@ def mount(group: Group) -> None:
             parser.add_argument(f"--{word}")
         parser.add_argument("--from", dest="begin", metavar="TIME")
         parser.add_argument("--until", metavar="TIME")
-        parser.add_argument("--after", type=int, default=-1, metavar="INDEX")
+        parser.add_argument("--after", type=int, default=_FIRST, metavar="INDEX")
         parser.add_argument("--limit", type=int, metavar="N")
         parser.add_argument("--out", type=Path, metavar="FILE")
+        parser.add_argument("--bundle", type=Path, metavar="FILE")
+        parser.add_argument("--complete", action="store_true")
+        parser.add_argument("--checkpoint", action="append", type=Path, default=[], metavar="FILE")
+        parser.add_argument("--state", type=Path, metavar="FILE")
 
 
 def _search(what: str, terminal: Terminal, parsed: argparse.Namespace) -> None:
     from exchange.wiring.searching import columns
 
+    if parsed.bundle is not None:
+        _bundle(what, terminal, parsed)
+        return
+    if parsed.complete or parsed.checkpoint or parsed.state is not None:
+        raise Invalid("command_line", where="--complete, --checkpoint, --state", detail="--bundle FILE")
     told = columns(cast("What", what))
     with desk_of(terminal, parsed) as desk:
         zone = desk.zone
@@ -66,6 +76,19 @@ def _search(what: str, terminal: Terminal, parsed: argparse.Namespace) -> None:
                 bar.to(count)
         document = {"rows": count, "last": last, "file": str(parsed.out)}
         terminal.show(document, [text("sheet_written", terminal.language, count=count, file=parsed.out, last=last)])
+
+
+def _bundle(what: str, terminal: Terminal, parsed: argparse.Namespace) -> None:
+    """All that is found, with its proofs, in one file."""
+    from exchange.cli.evidence import hand_over, kept_of
+
+    if parsed.out is not None or parsed.limit is not None or parsed.after != _FIRST:
+        raise Invalid("command_line", where="--bundle", detail="--out, --limit, --after")
+    kept = kept_of(parsed)
+    with desk_of(terminal, parsed) as desk:
+        sought = _sought(parsed, desk.zone)
+        made = desk.search_bundle(cast("What", what), sought, kept, complete=parsed.complete)
+    hand_over(terminal, parsed.bundle, made)
 
 
 def _rows(desk: "Desk", what: "What", sought: "Sought", parsed: argparse.Namespace) -> Iterator[dict[str, Any]]:

@@ -36,6 +36,13 @@ def main(words: list[str] | None = None) -> int:
         help="您留存的检查点，可重复 / a checkpoint that you kept; may be repeated",
     )
     parser.add_argument(
+        "--state",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="“exchange audit verify --state”留存的文件，可重复 / what `audit verify --state` keeps",
+    )
+    parser.add_argument(
         "--report",
         metavar="FILE",
         help="报告文件（默认：证据包旁的 .html） / where the report goes (beside the bundle)",
@@ -48,11 +55,11 @@ def main(words: list[str] | None = None) -> int:
             stream.reconfigure(encoding="utf-8", errors="replace")  # a console of another code page
     try:
         key = _text(given.key) if given.key and os.path.isfile(given.key) else given.key
-        kept = [_bytes(name) for name in given.checkpoint]
+        kept, states = [_bytes(name) for name in given.checkpoint], [_bytes(name, 1 << 26) for name in given.state]
     except OSError as error:
         sys.stderr.write("%s: %s\n" % (error.filename, error.strerror))
         return 2
-    result = check(given.bundle, key, kept)
+    result = check(given.bundle, key, kept, states)
     report = given.report or given.bundle.rstrip("/\\") + ".report.html"
     text = page(result, os.path.basename(given.bundle), digest_of(given.bundle), _now())
     try:
@@ -72,9 +79,9 @@ def _now() -> dt.datetime:
     return dt.datetime.now(dt.timezone.utc)
 
 
-def _bytes(name: str) -> bytes:
+def _bytes(name: str, most: int = 1 << 20) -> bytes:
     with open(name, "rb") as file:
-        return file.read(1 << 20)
+        return file.read(most)
 
 
 def _text(name: str) -> str:

@@ -187,6 +187,10 @@ class Desk(Protocol):
         """
         ...
 
+    def search_bundle(self, what: "What", sought: "Sought", kept: Sequence[bytes], *, complete: bool) -> bytes:
+        """For an auditor: what a search finds, in the same way; see `exchange.wiring.searched.search_bundle`."""
+        ...
+
 
 class LocalDesk:
     """The desk of one person on an exchange that this process owns. Any thread may use it."""
@@ -421,6 +425,12 @@ class LocalDesk:
 
         self._as_auditor("audit bundle")
         return bundle(self.exchange, self.who, self.exchange.tags(subject_type, ids), kept)
+
+    def search_bundle(self, what: "What", sought: "Sought", kept: Sequence[bytes], *, complete: bool) -> bytes:
+        """See `Desk.search_bundle`."""
+        from exchange.wiring.searched import search_bundle
+
+        return search_bundle(self.exchange, self.who, what, sought, kept, complete=complete)
 
     def _as_auditor(self, action: str) -> None:
         if "auditor" not in self.who.roles:

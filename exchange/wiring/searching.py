@@ -11,6 +11,7 @@ from exchange.control.model import Principal
 from exchange.errors import Invalid, Refused
 
 if TYPE_CHECKING:
+    from exchange.audit.subjects import Wanted
     from exchange.wiring.exchange import Exchange
 
 What = Literal["releases", "unconfirmed", "refusals", "grants", "policy", "openings", "queries", "keys"]
@@ -67,25 +68,32 @@ def search(exchange: "Exchange", who: Principal, what: What, sought: Sought, aft
     Raises:
         Refused: `auditor_required`, audited. Invalid: `search_range`: times the wrong way round, too many at once.
     """
-    from exchange.audit.subjects import Wanted
-
     if "auditor" not in who.roles and not (what == "unconfirmed" and sought.department == who.department):
         exchange.refuse(who, f"audit {what}", Refused("auditor_required"))
     if not 1 <= most <= MOST_FOUND:
         raise Invalid("search_range", where="limit", found=most, needed=f"1 … {MOST_FOUND}")
-    if sought.from_ns is not None and sought.until_ns is not None and sought.until_ns <= sought.from_ns:
-        raise Invalid("search_range", where="until", found=sought.until_ns, needed=f"> {sought.from_ns}")
-    kind, aggregate, told = _TOLD[what]
-    asked = asdict(sought)
-    officer = None if sought.officer is None else exchange.actors.name(asked.pop("officer"))
-    wanted = Wanted(
-        **{**asked, "officer": officer}, kinds=(kind,), aggregate=aggregate, unconfirmed=what == "unconfirmed"
-    )
+    check_period(sought)
+    wanted, told = wanted_of(exchange, what, sought), _TOLD[what][2]
     size = exchange.audit.size
     found = {index: facts for index, facts in exchange.followed().find(wanted, after, most).items() if index < size}
     parameters = {name: value for name, value in {**asdict(wanted), "after": after}.items() if value is not None}
     exchange.note_query(who, what, parameters=parameters, size=size, results=len(found))
     return [{"index": index, **_row(exchange, index, facts, told)} for index, facts in found.items()]
+
+
+def check_period(sought: Sought) -> None:
+    """Raises `Invalid("search_range")` for a period that ends before it begins, or when it begins."""
+    if sought.from_ns is not None and sought.until_ns is not None and sought.until_ns <= sought.from_ns:
+        raise Invalid("search_range", where="until", found=sought.until_ns, needed=f"> {sought.from_ns}")
+
+
+def wanted_of(exchange: "Exchange", what: What, sought: Sought, below: int | None = None) -> "Wanted":
+    """The question as the index takes it: the officer by pseudonym."""
+    from exchange.audit.subjects import Wanted
+
+    kind, aggregate, _ = _TOLD[what]
+    asked = {**asdict(sought), "officer": None if sought.officer is None else exchange.actors.name(sought.officer)}
+    return Wanted(**asked, kinds=(kind,), aggregate=aggregate, unconfirmed=what == "unconfirmed", below=below)
 
 
 def _row(exchange: "Exchange", index: int, facts: Mapping[str, Any], told: Sequence[str]) -> Row:

@@ -361,6 +361,13 @@ STEPS = (
     Step(
         "evidence_bundle", CHECKER, lambda desk, _: desk.evidence_bundle("person", [MEMBERS[0]], []), "auditor_required"
     ),
+    Step("search_bundle", AUDITOR, lambda desk, _: desk.search_bundle("releases", FOUND, [], complete=True)[:4]),
+    Step(
+        "search_bundle",
+        CHECKER,
+        lambda desk, _: desk.search_bundle("keys", Sought(), [], complete=False),
+        "auditor_required",
+    ),
     Step("status", CHECKER, lambda desk, _: desk.status()),
 )
 # Endings of what differs between any two sites; an Avro file has a random sync marker.
