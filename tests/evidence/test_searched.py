@@ -46,8 +46,8 @@ def _story(choice: random.Random, count: int) -> list[tuple[Entry, Facts]]:
                 actor=f"a{number}",
                 data=data if version == 1 else "{}",
             )
-            told_of = {**one, "department": one["consumer"], "officer": f"a{number}"}
-            told.append((entry, {"what": ["grants"], "time": START_NS + version, **facts}))
+            about = {**one, "department": one["consumer"], "officer": f"a{number}"}
+            told.append((entry, {"what": ["grants"], "time": START_NS + version, **about}))
     released: list[tuple[Entry, dict[str, Any]]] = []
     for number in range(count):
         at = START_NS + choice.randrange(10) * HOUR
@@ -255,13 +255,17 @@ def test_the_filter_is_applied_again(world: World, tmp_path: Path, query: str) -
 def test_a_range_is_proved_whole(world: World, tmp_path: Path) -> None:
     """From any entry to any other: what is shown leads to the root, whatever its borders; nothing of it is free."""
     choice, size = random.Random(1), len(world.leaves)
-    for lo, hi in [(0, 1), (255, 257), (size - 1, size), *(sorted(choice.sample(range(size), 2)) for _ in range(8))]:
+    for lo, hi in [(0, 1), (255, 257), (size - 1, size), *(sorted(choice.sample(range(size), 2)) for _ in range(3))]:
         files = replace(world.whole("keys", {}), shown=(lo, hi)).files()
         assert "range_differs" not in [code for code, _ in _found(_judged(tmp_path, files))]
         name = choice.choice([one for one in files if one.startswith("range/") and files[one]])
         at = choice.randrange(len(files[name]))
         bad = files[name][:at] + bytes([files[name][at] ^ 1]) + files[name][at + 1 :]
         assert "range_differs" in [code for code, _ in _found(_judged(tmp_path, {**files, name: bad}))]
+        proof = files["range/proof"]
+        for longer in (proof + b"x", proof + base64.b64encode(bytes(32)) + b"\n", proof + b"AAAA\n", b"*\n" + proof):
+            found = _found(_judged(tmp_path, {**files, "range/proof": longer}))
+            assert "range_differs" in [code for code, _ in found]
 
 
 Forge = Callable[[World], Files]
@@ -348,9 +352,9 @@ def _inside(world: World) -> tuple[int, int]:
 def _no_ack(world: World) -> Files:
     """Releases that were confirmed later, asked for as unconfirmed in a range that ends before."""
     hi = next(at for at in range(len(world.leaves) - 1, 0, -1) if world.leaves[at][:8] == kind_of("ack").prefix)
-    answer = [one for one in world.truth("releases", {}) if one < hi]
-    acked = [one for one in answer if one in world.truth("unconfirmed", {})]
-    return Bundle(world.leaves, "unconfirmed", {}, acked, (0, hi)).files()
+    period = {"until_ns": world.facts[hi - 1]["time"]}  # as far as the time goes, the range is long enough
+    answer = [one for one in world.truth("unconfirmed", period) if one < hi]
+    return Bundle(world.leaves, "unconfirmed", period, answer, (0, hi)).files()
 
 
 def _without_request(world: World) -> Files:
