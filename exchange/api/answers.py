@@ -109,10 +109,11 @@ class Explanation(BaseModel):
 
 
 class Subjects(Given):
-    """Whom an auditor asks about."""
+    """Whom an auditor asks about. A person's id with a wrong check digit is asked for `as_written`, or not at all."""
 
     ids: list[str] = Field(min_length=1, max_length=1_000)
     subject_type: str = "person"
+    as_written: bool = False
 
 
 class BundleAsked(Subjects):

@@ -25,6 +25,7 @@ def mount(commands: Commands, common: argparse.ArgumentParser, language: Languag
     who = group.command("who-saw", _who_saw)
     who.add_argument("--subject-type", default="person")
     who.add_argument("--ids-file", metavar="FILE")
+    who.add_argument("--as-written", action="store_true")
     who.add_argument("--from", dest="begin", metavar="TIME")
     who.add_argument("--until", metavar="TIME")
     searching.mount(group)
@@ -39,6 +40,7 @@ def mount(commands: Commands, common: argparse.ArgumentParser, language: Languag
     bundle.add_argument("out", type=Path, metavar="FILE")
     bundle.add_argument("--subject-type", default="person")
     bundle.add_argument("--ids-file", metavar="FILE")
+    bundle.add_argument("--as-written", action="store_true")
     bundle.add_argument("--checkpoint", action="append", type=Path, default=[], metavar="FILE")
     bundle.add_argument("--state", type=Path, metavar="FILE")
     group.command("lesson", _lesson).add_argument("folder", type=Path, metavar="FOLDER")
@@ -63,7 +65,7 @@ def _who_saw(terminal: Terminal, parsed: argparse.Namespace) -> None:
         until = moment(parsed.until, zone, "--until", after=True)
         if until is not None and until <= begin:
             raise Invalid("search_range", where="--until", found=parsed.until, needed=f"> {parsed.begin}")
-        found = desk.who_saw(parsed.subject_type, ids)
+        found = desk.who_saw(parsed.subject_type, ids, as_written=parsed.as_written)
     rows = [row for row in found if begin <= row["time_ns"] and (until is None or row["time_ns"] < until)]
     terminal.show(rows, (line for row in rows for line in _told(terminal, row, zone)))
 

@@ -24,7 +24,7 @@ def bundle(terminal: Terminal, parsed: argparse.Namespace) -> None:
     """Who saw somebody, with every proof, in one file; with the digits that whoever is handed it will ask for."""
     ids, kept = terminal.ids(parsed.ids_file), kept_of(parsed)
     with desk_of(terminal, parsed) as desk:
-        made = desk.evidence_bundle(parsed.subject_type, ids, kept)
+        made = desk.evidence_bundle(parsed.subject_type, ids, kept, as_written=parsed.as_written)
     hand_over(terminal, parsed.out, made)
 
 

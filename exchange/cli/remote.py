@@ -186,9 +186,9 @@ class RemoteDesk:
             start = page["next"]
         return rows
 
-    def who_saw(self, subject_type: str, ids: Sequence[str]) -> list[Row]:
+    def who_saw(self, subject_type: str, ids: Sequence[str], *, as_written: bool = False) -> list[Row]:
         """See `Desk.who_saw`."""
-        body = {"subject_type": subject_type, "ids": list(ids)}
+        body = {"subject_type": subject_type, "ids": list(ids), "as_written": as_written}
         return cast("list[Row]", self._wire.json("POST", ["audit", "who-saw"], body))
 
     def search(self, what: "What", sought: "Sought", after: int, most: int) -> list[Row]:
@@ -214,10 +214,12 @@ class RemoteDesk:
         """See `Desk.evidence`."""
         return self._wire.send("GET", ["audit", "entries", str(index), "proof"])[2]
 
-    def evidence_bundle(self, subject_type: str, ids: Sequence[str], kept: Sequence[bytes]) -> bytes:
+    def evidence_bundle(
+        self, subject_type: str, ids: Sequence[str], kept: Sequence[bytes], *, as_written: bool = False
+    ) -> bytes:
         """See `Desk.evidence_bundle`."""
         texts = [note.decode("utf-8", "replace") for note in kept]
-        body = {"subject_type": subject_type, "ids": list(ids), "kept": texts}
+        body = {"subject_type": subject_type, "ids": list(ids), "kept": texts, "as_written": as_written}
         content = json.dumps(body, ensure_ascii=False).encode()
         return self._wire.send("POST", ["audit", "bundle"], content, None, {"Content-Type": "application/json"})[2]
 

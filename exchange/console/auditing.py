@@ -35,7 +35,8 @@ def who_saw(posted: Form) -> Response:
     desk.need("audit who-saw", "auditor")
     before = posted.text("before")
     try:
-        tag = posted.text("tag") or desk.tag(posted.text("subject_type") or "person", _one_id(posted.text("subject")))
+        kind, as_written = posted.text("subject_type") or "person", bool(posted.text("as_written"))
+        tag = posted.text("tag") or desk.tag(kind, _one_id(posted.text("subject")), as_written=as_written)
         found = desk.who_saw_tag(tag)
     except Invalid as error:
         return _who_saw(visit, None, None, error)

@@ -197,8 +197,10 @@ def test_who_saw_goes_on_by_the_tag(town: Town) -> None:
     """Older entries are asked for by the tag, so that the id is typed once."""
     browser = town.browser(AUDITOR)
     for _ in range(22):
-        _asked(browser, subject=NEIGHBOUR)
-    answer = _asked(browser, subject=NEIGHBOUR)
+        _asked(browser, subject=NEIGHBOUR, as_written="yes")
+    refused = _asked(browser, subject=NEIGHBOUR)  # its check digit is wrong
+    assert (refused.status_code, 'name="as_written"' in refused.text, NEIGHBOUR in refused.text) == (400, True, False)
+    answer = _asked(browser, subject=NEIGHBOUR, as_written="yes")
     assert len(answer.content) < 100_000
     form = _hidden(answer.text)
     assert set(form) == {"tag", "before"}
