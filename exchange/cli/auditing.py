@@ -50,6 +50,7 @@ def mount(commands: Commands, common: argparse.ArgumentParser, language: Languag
     verify = group.command("verify", _verify)
     verify.add_argument("log", nargs="?", metavar="FOLDER|URL|BUNDLE")
     verify.add_argument("--report", type=Path, metavar="FILE")
+    verify.add_argument("--table", type=Path, metavar="FILE.csv")
     verify.add_argument("--key", metavar="VKEY|FILE")
     verify.add_argument("--checkpoint", action="append", type=Path, default=[], metavar="FILE")
     verify.add_argument("--state", type=Path, metavar="FILE")

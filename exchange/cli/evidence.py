@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from exchange.cli.opening import desk_of, site_of
 from exchange.cli.terminal import Terminal, read_bytes, read_text, write_bytes
-from exchange.errors import Tampered
+from exchange.errors import Invalid, Tampered
 from exchange.messages import Language, text
 
 if TYPE_CHECKING:
@@ -71,8 +71,9 @@ def verify_bundle(terminal: Terminal, parsed: argparse.Namespace) -> int:
     from exchange.evidence.report import lines, page
 
     key = key_of(terminal, parsed) if parsed.key is not None else None
-    states = [] if parsed.state is None else [read_bytes(parsed.state)]
-    result = check(parsed.log, key, [read_bytes(file) for file in parsed.checkpoint], states)
+    states = [] if parsed.state is None else [_whole(parsed.state)]
+    kept, table = [read_bytes(file) for file in parsed.checkpoint], parsed.table and _whole(parsed.table)
+    result = check(parsed.log, key, kept, states, table=table, now_ns=terminal.now_ns())
     if parsed.report is not None:
         from exchange.evidence.__main__ import digest_of
 
@@ -80,6 +81,14 @@ def verify_bundle(terminal: Terminal, parsed: argparse.Namespace) -> int:
         write_bytes(parsed.report, page(result, Path(parsed.log).name, digest_of(parsed.log), now).encode())
     terminal.show(result.document(), lines(result, terminal.language))
     return 0 if result.ok else Tampered.exit_code
+
+
+def _whole(file: Path) -> bytes:
+    """A file of whatever size a bundle may have."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise Invalid("file_unreadable", where=file.name, detail=error.strerror) from None
 
 
 def key_of(terminal: Terminal, parsed: argparse.Namespace) -> str:

@@ -115,6 +115,8 @@ def _sought(parsed: argparse.Namespace, zone: ZoneInfo) -> "Sought":
 
     words = {name: getattr(parsed, name) for name in ("officer", "department", "dataset", "case", "purpose", "field")}
     begin, until = moment(parsed.begin, zone, "--from"), moment(parsed.until, zone, "--until", after=True)
+    if begin is not None and until is not None and until <= begin:
+        raise Invalid("search_range", where="--until", found=parsed.until, needed=f"> {parsed.begin}")
     return Sought(**words, from_ns=begin, until_ns=until)
 
 

@@ -6,17 +6,18 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Sequence
+from typing import Any, Sequence
 
-from . import avro, complete, forms, grounds, history, searched, spans
+from . import avro, complete, forms, grounds, history, searched, spans, tables
 from .complete import Shown
 from .question import asks, canonical, concerns
+from .result import Entry, Finding, Result
 
 FORMAT = "exchange.evidence/1"
 # The schema of the kind `schema`, by which every other schema is read; its text stands in the log too.
 _SCHEMA_PREFIX = "d47716b0fe6b8764"
 _ENTRY = re.compile(r"(entries|proofs)/(0|[1-9][0-9]{0,17})")
+_SKEW_NS = 300 * 10**9  # by which two clocks may differ
 _ASKED = {"answer", "asked", "format", "query", "size", "tags"}
 _SCHEMA_OF_SCHEMAS = json.dumps(
     {
@@ -31,76 +32,18 @@ _SCHEMA_OF_SCHEMAS = json.dumps(
 )
 
 
-class Finding(NamedTuple):
-    """One thing that is wrong: a stable code, the file or entry, and the facts."""
-
-    code: str
-    place: str
-    detail: str
-
-
-@dataclass(frozen=True)
-class Entry:
-    """An entry that is proved to be in the log."""
-
-    index: int
-    kind: str
-    body: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Result:
-    """What became of a bundle. `proved` and `unproved` are stable codes, each with a number; `answer` are the proved
-    entries that answer the question. `covered` is empty unless the answer is proved to be complete: `entries` of the
-    log, of which `sealed` by segments, `records` the end of each partition's sealed positions, `excluded` and `later`
-    the entries that covered the subjects and held them back, and those behind the answer that may concern them. Of
-    other questions: `first` and `last` entry of the range that was judged whole, the `earliest_ns` and `latest_ns` of
-    the times they state, and how many go `backwards`. `asked_ns` is the time that the log's entry of the question has.
-    """
-
-    findings: list[Finding]
-    question: dict[str, Any]
-    answer: list[Entry]
-    size: int
-    root: str
-    origin: str
-    key_fingerprint: str
-    checkpoint_fingerprint: str
-    proved: dict[str, int]
-    unproved: dict[str, int]
-    covered: dict[str, Any]
-    asked_ns: int
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing was found."""
-        return not self.findings
-
-    def document(self) -> dict[str, Any]:
-        """For machines."""
-        return {
-            "format": "exchange.evidence_verdict/1",
-            "ok": self.ok,
-            "findings": [dict(one._asdict()) for one in self.findings],
-            "origin": self.origin,
-            "size": self.size,
-            "root": self.root,
-            "key_fingerprint": self.key_fingerprint,
-            "checkpoint_fingerprint": self.checkpoint_fingerprint,
-            "question": self.question,
-            "answer": [one.index for one in self.answer],
-            "proved": self.proved,
-            "unproved": self.unproved,
-            "covered": self.covered,
-            "asked_ns": self.asked_ns,
-        }
-
-
 def check(
-    path: str | bytes, vkey: str | None = None, kept: Sequence[bytes] = (), states: Sequence[bytes] = ()
+    path: str | bytes,
+    vkey: str | None = None,
+    kept: Sequence[bytes] = (),
+    states: Sequence[bytes] = (),
+    *,
+    table: bytes | None = None,
+    now_ns: int | None = None,
 ) -> Result:
     """Judges the bundle at this path, an archive or a folder (or an archive's bytes), by a key and by what the auditor
-    kept: checkpoints, states of his verifications.
+    kept: checkpoints, states of his verifications. `table`, a CSV of the same question, is held against the answer;
+    entries that state a time after `now_ns` are counted.
 
     Without a key the one in the bundle is taken, and that is said: anybody can make a key.
     """
@@ -118,6 +61,7 @@ def check(
                 run.grounds()
             elif run.asked:
                 run.searched()
+            run.beside(table, now_ns)
         except (KeyError, TypeError, AttributeError, ValueError):
             # A log may sign what it likes, schemas too: such entries have fields that no kind of ours has.
             run.find("entry_undecodable", "question.json", "an entry without the fields of its kind")
@@ -374,6 +318,14 @@ class _Check:
         self.unproved.update({name: len(self.answer) for name, holds in told.items() if holds})
         if self.checkpoint.size - self.asked["size"] > 1:
             self.unproved["later"] = self.checkpoint.size - self.asked["size"] - 1
+
+    def beside(self, data: bytes | None, now_ns: int | None) -> None:
+        """A table beside the bundle, and the clock of this machine."""
+        if data is not None and tables.judged(data, [one.index for one in self.answer], self.find):
+            self.proved["table"] = len(self.answer)
+        if now_ns is not None:
+            future = sum(1 for one in self.entries.values() if one.body["time_ns"] > now_ns + _SKEW_NS)
+            self.unproved.update({"future": future} if future else {})
 
     def result(self) -> Result:
         """All of it."""

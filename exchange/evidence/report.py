@@ -7,7 +7,7 @@ import html
 import json
 from typing import Any, Iterator
 
-from .check import Entry, Result
+from .result import Entry, Result
 from .words import LANGUAGES, said
 
 _STYLE = """
