@@ -208,6 +208,9 @@ class _Check:
         data = files.get("question.json", b"")
         try:
             asked = json.loads(data.decode("utf-8"))
+            if asked["format"] != FORMAT and isinstance(asked["format"], str):
+                self.find("format_unknown", "question.json", asked["format"][:80])
+                return
             if canonical(asked) + b"\n" != data or asked["format"] != FORMAT or not _in_form(asked):
                 raise forms.Wrong("not in its one form")
             entry, tags = self.entries.get(asked["asked"]), [bytes.fromhex(tag) for tag in asked.get("tags", ())]

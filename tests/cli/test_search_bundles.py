@@ -43,6 +43,7 @@ def _judged(site: Site, out: Path, *words: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("what", WHATS)
 def test_an_answer_is_carried_away_and_judged_elsewhere(read: Site, what: str) -> None:
     """What the search itself shows is in the bundle, whole and proved; as a list it is not called complete, with all
@@ -65,6 +66,7 @@ def test_an_answer_is_carried_away_and_judged_elsewhere(read: Site, what: str) -
         )
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     ("what", "words"),
     [

@@ -166,7 +166,7 @@ def test_a_question_that_the_log_did_not_record(made: Path, changes: dict[str, o
         lambda data: data.replace(b'"who_saw"', b'"what"'),
         lambda data: data.replace(b'"size"', b'"sixe"'),
         lambda data: data.replace(b'"format"', b'"more":1,"format"'),
-        lambda data: data.replace(b"evidence/1", b"evidence/9"),
+        lambda data: data.replace(b'"exchange.evidence/1"', b"1"),
     ],
 )
 def test_a_question_in_another_form(made: Path, change: Callable[[bytes], bytes]) -> None:

@@ -20,6 +20,7 @@ from exchange.audit.schemas import KINDS, kind_of
 from exchange.cli import lesson
 from exchange.evidence import check as judge
 from exchange.evidence import report, searched, words
+from exchange.evidence.result import Result
 from exchange.names import canonical, digest
 from exchange.wiring.evidence import FORMAT, archive
 from exchange.wiring.searched import range_files
@@ -203,12 +204,12 @@ def _world() -> World:
     return World([encode(one) for one in entries], [{"what": [], "time": START_NS}] * 14 + [one for _, one in story])
 
 
-def _judged(folder: Path, files: Files, *given: Any) -> judge.Result:
+def _judged(folder: Path, files: Files, *given: Any) -> Result:
     (folder / "tried.zip").write_bytes(archive(files))
     return judge.check(str(folder / "tried.zip"), *given)
 
 
-def _found(result: judge.Result) -> list[tuple[str, str]]:
+def _found(result: Result) -> list[tuple[str, str]]:
     return [(one.code, one.place) for one in result.findings]
 
 
