@@ -302,7 +302,10 @@ class _Check:
         found = searched.judged(self.asked, self.entries, self.span, self.find)
         if found is None:
             return
-        self.answer = [Entry(index, self.entries[index].kind, found.facts[index]) for index in found.answer]
+        self.answer = [self.entries[index] for index in found.answer]
+        for at, one in enumerate(self.answer):
+            if one.index in found.facts:  # for the report: an agreement's event says itself not whose it is
+                self.answer[at] = Entry(one.index, one.kind, {**one.body, **found.facts[one.index]})
         self.proved["answer"] = self.proved["fits"] = len(self.answer)
         filters, whole = self.asked["filter"], self.span is not None and len(self.findings) == before
         if whole and self.span is not None:

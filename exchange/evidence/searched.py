@@ -33,7 +33,7 @@ _TERMS = ("dataset", "consumer", "purpose")
 
 
 class Found(NamedTuple):
-    """The entries of the answer that fit, with an agreement's terms among their facts; and of a range: the first and
+    """The entries of the answer that fit, and what control events among them are about; and of a range: the first and
     the last time in it, and how many entries state an earlier time than the one before them.
     """
 
@@ -94,7 +94,8 @@ def judged(asked: Dict[str, Any], entries: Dict[int, Any], span: Optional[Span],
             findings("answer_unfitting", index, wrong)
         elif index in answer:
             fitting.append(index)
-            facts[index] = _facts(entry, requests)
+            if entry.kind == "control":
+                facts[index] = _about(entry.body, requests)
         elif not wrong:
             findings("answer_left_out", index)
     times = [entries[index].body["time_ns"] for index in shown if index in entries]
@@ -138,14 +139,14 @@ def _unfitting(asked: Dict[str, Any], entry: Any, requests: Dict[str, Dict[str, 
         return "ack"
     if asked["query"] == "grants" and entry.body["aggregate"] not in requests:
         raise LeftOut("terms_missing", entry.index, entry.body["aggregate"])
-    facts = _facts(entry, requests)
+    facts = _facts(entry, requests) if asked["filter"] else {}
     for name, value in sorted(asked["filter"].items()):
         if name == "from_ns":
-            fits = facts["time_ns"] >= value
+            fits = entry.body["time_ns"] >= value
         elif name == "until_ns":
-            fits = facts["time_ns"] < value
+            fits = entry.body["time_ns"] < value
         elif name == "field":
-            fits = value in [one["path"] for one in json.loads(facts.get("fields") or "[]")]
+            fits = value in [one["path"] for one in json.loads(entry.body.get("fields") or "[]")]
         else:
             fits = facts[name] == value
         if not fits:
@@ -154,13 +155,18 @@ def _unfitting(asked: Dict[str, Any], entry: Any, requests: Dict[str, Dict[str, 
 
 
 def _facts(entry: Any, requests: Dict[str, Dict[str, Any]]) -> Dict[str, Any]:
-    """What an entry is about: its own fields, and the filters' words for them."""
-    body = dict(entry.body)
+    """What an entry is about, in the filters' words."""
+    body, more = entry.body, {}
     if entry.kind == "control":
-        whole = body["aggregate"]
-        about, _, name = whole.partition("/")
-        body.update({about: name} if about in ("agreement", "case") else {})
-        body.update(requests.get(whole, {}) if about == "agreement" else {})
-    department = body.get("consumer") or body.get(_OWN.get(entry.kind, "department"))
-    told = {name: body.get(name) for name in ("dataset", "case", "purpose")}
-    return {**body, **told, "officer": body.get("actor"), "department": department}
+        more = _about(body, requests)
+    department = more.get("consumer") or body.get("consumer") or body.get(_OWN.get(entry.kind, "department"))
+    told = {name: more.get(name, body.get(name)) for name in ("dataset", "case", "purpose")}
+    return {**told, "officer": body.get("actor"), "department": department}
+
+
+def _about(body: Dict[str, Any], requests: Dict[str, Dict[str, Any]]) -> Dict[str, Any]:
+    """What a control event is about, beyond what it says itself."""
+    about, _, name = body["aggregate"].partition("/")
+    if about not in ("agreement", "case"):
+        return {}
+    return {about: name, **(requests.get(body["aggregate"], {}) if about == "agreement" else {})}

@@ -107,9 +107,8 @@ def begun(
 
 def put_entries(exchange: "Exchange", files: dict[str, bytes], indexes: Iterable[int], size: int) -> None:
     """Entries with their proofs under the checkpoint of this size, which is among the files."""
-    for index in indexes:
-        files[f"entries/{index}"] = exchange.audit.leaf(index)
-        proof = exchange.audit.proof(index, size)
+    for index, leaf, proof in exchange.audit.proved(indexes, size):
+        files[f"entries/{index}"] = leaf
         files[f"proofs/{index}"] = tiles.proof_text(index, proof, files["checkpoint"])
 
 

@@ -103,7 +103,7 @@ CHECK_DIGIT = {
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
-@pytest.mark.parametrize("words", [("who-saw",), ("bundle", "no.zip")])
+@pytest.mark.parametrize("words", [("who-saw",), ("bundle", "/dev/null/no.zip")])
 def test_a_wrong_check_digit_is_refused_with_the_rule(town: Site, words: tuple[str, ...], lang: str) -> None:
     """By its place among those given, in whatever form it was typed; the id is never shown, and nothing was asked."""
     before = len(town.entries())
@@ -135,7 +135,8 @@ RANGE = {
 
 @pytest.mark.parametrize("lang", LANGUAGES)
 @pytest.mark.parametrize(
-    "words", [("who-saw",), ("releases",), ("keys", "--bundle", "x.zip"), ("keys", "--out", "x.csv")]
+    "words",
+    [("who-saw",), ("releases",), ("keys", "--bundle", "/dev/null/x.zip"), ("keys", "--out", "/dev/null/x.csv")],
 )
 def test_a_range_that_ends_before_it_begins(town: Site, words: tuple[str, ...], lang: str) -> None:
     """Told in the words in which it was given, and nothing was asked; when it begins is no range either."""
@@ -249,7 +250,7 @@ def test_a_bundle_of_another_log(town: Site, tmp_path: Path, lang: str) -> None:
     ran = _verify(bundle, "--checkpoint", kept, lang=lang)
     assert (ran.code, OTHER_KEPT[lang] in ran.stdout.splitlines()) == (4, True)
     foreign = str(tmp_path / "kept-checkpoint")
-    for words, stdin in ((("bundle", "no.zip"), NOBODY), (("keys", "--bundle", "no.zip"), "")):
+    for words, stdin in ((("bundle", "/dev/null/no.zip"), NOBODY), (("keys", "--bundle", "/dev/null/no.zip"), "")):
         ran = town.run("audit", *words, "--checkpoint", foreign, "--lang", lang, who=AUDITOR, stdin=stdin)
         assert _told(ran, 4, "audit_note_invalid") == NOT_SIGNED[lang]
 
@@ -290,7 +291,10 @@ def test_a_checkpoint_from_the_future(site: Site, tmp_path: Path, lang: str) -> 
     assert _verify(site.data / "audit", "--key", key, "--state", state).code == 0
     size, now, bundle = int(kept.read_bytes().split(b"\n")[1]), len(old.entries()), tmp_path / "b.zip"
     for word, file in (("--checkpoint", kept), ("--state", state)):
-        for words, stdin in ((("bundle", "no.zip"), NOBODY), (("keys", "--bundle", "no.zip", "--complete"), "")):
+        for words, stdin in (
+            (("bundle", "/dev/null/no.zip"), NOBODY),
+            (("keys", "--bundle", "/dev/null/no.zip", "--complete"), ""),
+        ):
             ran = old.run("audit", *words, word, str(file), "--lang", lang, who=AUDITOR, stdin=stdin)
             assert _told(ran, 4, "audit_log_shorter") == SHORTER[lang].format(kept=size, size=now)
     ran = _verify(old.data / "audit", "--key", key, "--checkpoint", kept, lang=lang)

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from exchange.audit.taking import INDEXED
 from exchange.cli.searching import WHATS
 from exchange.evidence.check import check
 from exchange.wiring import searched
 from exchange.wiring.checker import NAME, checker
 from exchange.wiring.evidence import archive
-from exchange.wiring.searching import Sought
+from exchange.wiring.searching import Sought, wanted_of
 from tests import simulator
 from tests.cli.test_evidence import _python
 from tests.simulator import AUDITOR, CASE, CHECKER, DATASET, PROVIDER, PURPOSE, Ran, Site
@@ -89,18 +90,37 @@ def test_the_judge_and_the_index_mean_the_same_by_a_filter(read: Site, what: str
 
 def test_a_period_becomes_indexes_that_reach_over_it(read: Site) -> None:
     """From and until any entry's own time, of whatever kind: the range begins with an entry before, or the log's first,
-    and ends with one behind, or the last: else the judge would say so.
+    ends with one behind, or the last, and has all between that anybody looks for. The judge finds the same; a list has
+    an agreement's request beside its later events.
     """
-    times = [body["time_ns"] for _, _, body in read.entries()]
+    entries = read.entries()
+    times = [body["time_ns"] for _, _, body in entries]
     with read.opened() as exchange:
-        who = exchange.control.model().principals[AUDITOR]
-        for begin, until in ((times[5], None), (None, times[9]), (times[3], times[-4]), (times[-1] + 10**9, None)):
-            made = searched.search_bundle(exchange, who, "grants", Sought(from_ns=begin, until_ns=until), complete=True)
-            result = check(made)
+        who, size, index = exchange.control.model().principals[AUDITOR], exchange.audit.size, exchange.followed()
+        periods = [
+            *((one, None) for one in times),
+            *((None, one) for one in times),
+            *zip(times, times[5:], strict=False),
+        ]
+        for begin, until in periods:
+            if begin is not None and until is not None and until <= begin:
+                continue
+            sought = Sought(from_ns=begin, until_ns=until)
+            lo, hi = searched._span(exchange, index, wanted_of(exchange, "grants", sought, size))
+            assert lo == 0 or times[lo] < (begin or 0)
+            assert hi == size or times[hi - 1] >= (until or 1 << 62)
+            inside = [at for at, one in enumerate(times) if (begin or 0) <= one < (until or 1 << 62)]
+            assert all(lo <= at < hi for at in inside if entries[at][1] in INDEXED)
+        approved = next(body["time_ns"] for _, _, body in entries if body.get("type") == "agreement.approved/1")
+        for sought, complete in (
+            (Sought(from_ns=times[-1] + 10**9), True),
+            (Sought(from_ns=times[3], until_ns=times[-4]), True),
+            (Sought(from_ns=approved), False),
+            (Sought(from_ns=approved), True),
+        ):
+            result = check(searched.search_bundle(exchange, who, "grants", sought, complete=complete))
             assert result.findings == []
-            assert result.proved["range"] == result.covered["last"] + 1 - result.covered["first"]
-            if begin is not None and begin > times[-1]:
-                assert (result.answer, result.unproved["period"]) == ([], 0)
+            assert len(result.answer) == (sought.from_ns == approved or 3 * bool(sought.until_ns))
 
 
 def test_the_way_from_what_the_auditor_kept(read: Site) -> None:
