@@ -15,7 +15,7 @@ from exchange.audit.access_entries import bitmap
 from exchange.audit.entries import Entry, entry_id, make
 from exchange.audit.log import AuditLog
 from exchange.audit.sealing import ReadTags
-from exchange.audit.subjects import _PROBE, _PROBE_ON_SERVER, FORMAT, Sighting, SubjectIndex
+from exchange.audit.subjects import _PROBE, _PROBE_ON_SERVER, FORMAT, Sighting, SubjectIndex, Wanted
 from exchange.control.database import open_engine
 from exchange.errors import Invalid, Tampered, Unavailable
 from tests.audit.building import START_NS, control, log_at, new_log, refusal, release
@@ -113,6 +113,43 @@ def test_who_saw_is_what_its_definition_says(tmp_path: Path, index_of: Open) -> 
         again.close()
         assert len(found[TAGS[0]]) > 10
         assert found[TAGS[7]] == []
+
+
+def test_what_was_so_at_a_size_is_found_for_ever(tmp_path: Path, index_of: Open) -> None:
+    """Below a size the index answers as the log was then: a release that was confirmed later is unconfirmed there."""
+    with log_at(tmp_path) as log:
+        told = [release(1), release(2)]
+        log.submit(told)
+        log.wait(told[-1].id)
+        size = log.size
+        one = size - 2
+        more = [
+            make(
+                "ack",
+                entry_id("a"),
+                START_NS,
+                release=told[0].id,
+                index=one,
+                recipient="ny.minzheng",
+                outcome="received",
+            ),
+            release(3),
+        ]
+        log.submit(more)
+        log.wait(more[-1].id)
+        index = index_of("index")
+        index.follow(TOPICS, _reader(RECORDS), log)
+        last = log.size - 1
+
+        def found(below: int | None) -> list[int]:
+            return list(index.find(Wanted(("release",), unconfirmed=True, below=below), -1, 9))
+
+        assert (found(size), found(log.size), found(None)) == ([one, one + 1], [one + 1, last], [one + 1, last])
+        times = [body["time_ns"] for _, _, body in log.entries(one, log.size)]
+        assert index.period(times[1], None, log.size) == (one + 1, last)
+        assert index.period(None, times[1], size)[1] == one
+        assert index.period(1 << 62, 1, log.size) == (None, None)
+        index.close()
 
 
 def test_following_goes_on_where_it_was(tmp_path: Path, index_of: Open) -> None:

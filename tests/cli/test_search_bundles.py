@@ -156,7 +156,7 @@ def test_the_page_in_both_languages(read: Site) -> None:
     for part in (
         "协议的经过：申请、批准、撤销？",
         "What became of agreements",
-        DATASET,
+        PURPOSE,
         "agreement.approved/1",
         "ny.minzheng",
     ):
