@@ -17,6 +17,7 @@ from typing import Any, Final
 import pytest
 
 from exchange.audit.entries import Entry, make
+from exchange.audit.schemas import kind_of
 from exchange.cli import lesson, searching
 from exchange.evidence import forms, tables
 from exchange.evidence.check import check
@@ -27,6 +28,7 @@ from exchange.wiring.evidence import archive
 from tests import simulator
 from tests.audit.building import release
 from tests.audit.test_verify import VECTOR
+from tests.evidence.test_searched import Bundle
 from tests.simulator import AUDITOR, MEMBERS, Ran, Site
 
 LANGUAGES: Final = ("zh", "en")
@@ -355,9 +357,14 @@ STATE = {
 
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_a_log_of_an_older_format(tmp_path: Path, lang: str) -> None:
-    """The first version's log is read for ever; a bundle or a state of a format that nobody here knows is said to be
-    one.
+    """The first version's log is read for ever, and so are its entries in a bundle, by the schemas that stand in it; a
+    bundle or a state of a format that nobody here knows is said to be one.
     """
+    leaves = [leaf for name in ("000", "001.p/50") for leaf in _leaves(VECTOR / "log/tile/entries" / name)]
+    answer = [index for index, leaf in enumerate(leaves) if leaf[:8] == kind_of("release").prefix]
+    (tmp_path / "first.zip").write_bytes(archive(Bundle(leaves, "releases", {}, answer, (0, len(leaves))).files()))
+    ran = _verify(tmp_path / "first.zip", "--json")
+    assert (ran.code, ran.json["answer"], len(answer) > 9) == (0, answer, True)
     ran = _verify(VECTOR / "log", "--key", VECTOR / "vkey", lang=lang)
     assert (ran.code, ran.stdout.splitlines()[0]) == (0, HOLDS[lang])
     lesson.write(tmp_path)
@@ -370,6 +377,15 @@ def test_a_log_of_an_older_format(tmp_path: Path, lang: str) -> None:
     (tmp_path / "state").write_text('{"format": "exchange.verification/0", "digest": ""}', "utf-8")
     ran = _verify(VECTOR / "log", "--key", VECTOR / "vkey", "--state", tmp_path / "state", lang=lang)
     assert _told(ran, 2, "audit_state_damaged").partition("：" if lang == "zh" else ": ")[2] == STATE[lang]
+
+
+def _leaves(file: Path) -> list[bytes]:
+    data, leaves = file.read_bytes(), []
+    while data:
+        end = 2 + int.from_bytes(data[:2], "big")
+        leaves.append(data[2:end])
+        data = data[end:]
+    return leaves
 
 
 # 8: a folder that is not a log
