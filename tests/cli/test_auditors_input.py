@@ -74,6 +74,7 @@ def test_a_subject_that_does_not_exist_is_an_empty_answer(town: Site) -> None:
     assert len({str({name: value for name, value in one.items() if name not in own}) for one in asked}) == 1
 
 
+@pytest.mark.whole
 def test_that_nobody_saw_a_subject_that_does_not_exist_is_proved(town: Site) -> None:
     """Its bundle proves the empty answer complete; in what it proves and covers it is like that of a subject with
     records: the same words, the same numbers but those of entries that are asked meanwhile.
@@ -118,6 +119,7 @@ def test_a_wrong_check_digit_is_refused_with_the_rule(town: Site, words: tuple[s
     assert (ran.code, {one["kind"] for one in ran.json} - {"audit_query"}) == (0, set())
 
 
+@pytest.mark.whole
 def test_what_is_no_id_of_eighteen_places_is_asked_for_as_it_is(town: Site) -> None:
     """A passport, the old fifteen digits, another type of subject: no rule of ours says what its last place is."""
     for words, typed in (((), "E12345678"), ((), "110101900307005"), (("--subject-type", "household"), SLIP)):
@@ -282,6 +284,7 @@ CUT_LOG = {
 }
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_a_checkpoint_from_the_future(site: Site, tmp_path: Path, lang: str) -> None:
     """Kept, or the state of a verification, and larger than the log that is asked or judged now: its end is gone."""
@@ -355,6 +358,7 @@ STATE = {
 }
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_a_log_of_an_older_format(tmp_path: Path, lang: str) -> None:
     """The first version's log is read for ever, and so are its entries in a bundle, by the schemas that stand in it; a
@@ -431,6 +435,7 @@ def test_a_folder_that_is_not_a_bundle(tmp_path: Path) -> None:
 # 9: what was cut off on the way
 
 
+@pytest.mark.whole
 def test_a_bundle_cut_off_at_any_byte(town: Site) -> None:
     """The judge says that the archive is cut off, or which bytes of it are not as they were; never that it holds."""
     out = town.folder / "whole.zip"
@@ -475,6 +480,7 @@ def _ends(data: bytes) -> Iterator[int]:
         yield at
 
 
+@pytest.mark.whole
 def test_a_table_cut_off_at_any_byte(town: Site) -> None:
     """Behind the last whole line too, where a spreadsheet shows nothing missing: held against its bundle it is named by
     its line. A table of another question differs; a whole one is what the bundle has.
