@@ -70,7 +70,7 @@ def seal(desk: Signed) -> Segments:
 @router.post("/audit/bundle", operation_id="audit_bundle", response_class=Response, responses={200: _ZIP})
 def audit_bundle(desk: Signed, body: Annotated[BundleAsked, Body(examples=[EXAMPLES["audit_bundle"]])]) -> Response:
     """Who saw these subjects, with all that proves it, as one file: `exchange-verify.pyz` checks it anywhere."""
-    kept = [note.encode() for note in body.kept]
+    kept = [note.encode("utf-8", "replace") for note in body.kept]
     made = desk.evidence_bundle(body.subject_type, body.ids, kept, as_written=body.as_written)
     return Response(made, media_type="application/zip")
 
@@ -83,7 +83,7 @@ def audit_search_bundle(
 ) -> Response:
     """What a search finds, with all that proves it, as one file; `complete`: with all entries of the period."""
     asked = body.model_dump(exclude={"complete", "kept"})
-    kept = [note.encode() for note in body.kept]
+    kept = [note.encode("utf-8", "replace") for note in body.kept]
     made = desk.search_bundle(what, Sought(**asked), kept, complete=body.complete)
     return Response(made, media_type="application/zip")
 

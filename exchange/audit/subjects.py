@@ -158,6 +158,9 @@ class SubjectIndex:
 
     def find(self, wanted: Wanted, after: int, most: int) -> dict[int, Mapping[str, Any]]:
         """The first `most` entries behind index `after` that are wanted, in order: index → what the entry is about."""
+        asked = (wanted.officer, wanted.department, wanted.dataset, wanted.case, wanted.purpose, wanted.field)
+        if any("\x00" in one for one in asked if one):  # no entry has it, and PostgreSQL takes no text with it
+            return {}
         query = sa.select(t.ENTRY.c.idx, t.FACTS.c.text).join(t.FACTS, t.FACTS.c.id == t.ENTRY.c.facts)
         query = query.where(t.ENTRY.c.idx > after, t.FACTS.c.kind.in_(wanted.kinds), *_conditions(wanted))
         with self._guarded(), self._engine.connect() as connection:

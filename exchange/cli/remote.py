@@ -223,8 +223,17 @@ class RemoteDesk:
         content = json.dumps(body, ensure_ascii=False).encode()
         return self._wire.send("POST", ["audit", "bundle"], content, None, {"Content-Type": "application/json"})[2]
 
-    def search_bundle(self, what: "What", sought: "Sought", kept: Sequence[bytes], *, complete: bool) -> bytes:
-        """See `Desk.search_bundle`."""
+    def search_bundle(
+        self,
+        what: "What",
+        sought: "Sought",
+        kept: Sequence[bytes],
+        *,
+        complete: bool,
+        on_entries: Callable[[int], None] = lambda _: None,
+    ) -> bytes:
+        """See `Desk.search_bundle`; the entries are put together there."""
+        del on_entries
         texts = [note.decode("utf-8", "replace") for note in kept]
         content = json.dumps({**asdict(sought), "complete": complete, "kept": texts}, ensure_ascii=False).encode()
         path = ["audit", what, "bundle"]

@@ -85,9 +85,9 @@ def _bundle(what: str, terminal: Terminal, parsed: argparse.Namespace) -> None:
     if parsed.out is not None or parsed.limit is not None or parsed.after != _FIRST:
         raise Invalid("command_line", where="--bundle", detail="--out, --limit, --after")
     kept = kept_of(parsed)
-    with desk_of(terminal, parsed) as desk:
+    with desk_of(terminal, parsed) as desk, terminal.progress(None, "entries") as bar:
         sought = _sought(parsed, desk.zone)
-        made = desk.search_bundle(cast("What", what), sought, kept, complete=parsed.complete)
+        made = desk.search_bundle(cast("What", what), sought, kept, complete=parsed.complete, on_entries=bar.to)
     hand_over(terminal, parsed.bundle, made)
 
 

@@ -191,8 +191,18 @@ class Desk(Protocol):
         """
         ...
 
-    def search_bundle(self, what: "What", sought: "Sought", kept: Sequence[bytes], *, complete: bool) -> bytes:
-        """For an auditor: what a search finds, in the same way; see `exchange.wiring.searched.search_bundle`."""
+    def search_bundle(
+        self,
+        what: "What",
+        sought: "Sought",
+        kept: Sequence[bytes],
+        *,
+        complete: bool,
+        on_entries: Callable[[int], None] = lambda _: None,
+    ) -> bytes:
+        """For an auditor: what a search finds, in the same way; see `exchange.wiring.searched.search_bundle`. Of an
+        exchange elsewhere `on_entries` hears nothing.
+        """
         ...
 
 
@@ -433,11 +443,19 @@ class LocalDesk:
         tags = self.exchange.asked_tags(subject_type, ids, as_written=as_written)
         return bundle(self.exchange, self.who, tags, kept)
 
-    def search_bundle(self, what: "What", sought: "Sought", kept: Sequence[bytes], *, complete: bool) -> bytes:
+    def search_bundle(
+        self,
+        what: "What",
+        sought: "Sought",
+        kept: Sequence[bytes],
+        *,
+        complete: bool,
+        on_entries: Callable[[int], None] = lambda _: None,
+    ) -> bytes:
         """See `Desk.search_bundle`."""
         from exchange.wiring.searched import search_bundle
 
-        return search_bundle(self.exchange, self.who, what, sought, kept, complete=complete)
+        return search_bundle(self.exchange, self.who, what, sought, kept, complete=complete, on_entries=on_entries)
 
     def _as_auditor(self, action: str) -> None:
         if "auditor" not in self.who.roles:

@@ -3,7 +3,7 @@
 import base64
 import io
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from exchange.audit import tiles
@@ -105,9 +105,16 @@ def begun(
     return signed, files
 
 
-def put_entries(exchange: "Exchange", files: dict[str, bytes], indexes: Iterable[int], size: int) -> None:
+def put_entries(
+    exchange: "Exchange",
+    files: dict[str, bytes],
+    indexes: Iterable[int],
+    size: int,
+    on_entries: Callable[[int], None] = lambda _: None,
+) -> None:
     """Entries with their proofs under the checkpoint of this size, which is among the files."""
-    for index, leaf, proof in exchange.audit.proved(indexes, size):
+    for number, (index, leaf, proof) in enumerate(exchange.audit.proved(indexes, size), 1):
+        on_entries(number)
         files[f"entries/{index}"] = leaf
         files[f"proofs/{index}"] = tiles.proof_text(index, proof, files["checkpoint"])
 

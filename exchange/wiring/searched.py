@@ -5,7 +5,7 @@ entry of a range of the log instead, so that whoever judges it finds the answer 
 """
 
 import base64
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from exchange.audit import tiles
@@ -34,8 +34,10 @@ def search_bundle(
     kept: Sequence[bytes] = (),
     *,
     complete: bool = False,
+    on_entries: Callable[[int], None] = lambda _: None,
 ) -> bytes:
     """What is found, with every proof; the question and its answer are an entry of the log before this returns.
+    `on_entries` is told how many entries are in, now and then.
 
     Raises:
         Refused: `auditor_required`, audited.
@@ -51,7 +53,7 @@ def search_bundle(
     size = exchange.audit.size
     index, wanted = exchange.followed(), wanted_of(exchange, what, sought, size)
     span = _span(exchange, index, wanted) if complete else None
-    leaves = _leaves(exchange, span) if span else []
+    leaves = _leaves(exchange, span, on_entries) if span else []
     answer = [at for at, _ in _found(index, wanted, MOST_WHOLE if span else MOST_LISTED)]
     question: dict[str, Any] = {
         "format": FORMAT,
@@ -71,7 +73,7 @@ def search_bundle(
     if span:
         files.update(range_files(span[0], leaves, exchange.audit.range_proof(span[0], span[1], signed.size)))
     alone |= exchange.audit.schema_entries([*leaves, *map(exchange.audit.leaf, alone)])
-    put_entries(exchange, files, alone - set(range(*span) if span else ()), signed.size)
+    put_entries(exchange, files, alone - set(range(*span) if span else ()), signed.size, on_entries)
     return archive(files)
 
 
@@ -119,7 +121,7 @@ def _span(exchange: "Exchange", index: "SubjectIndex", wanted: "Wanted") -> list
     return [lo, hi]
 
 
-def _leaves(exchange: "Exchange", span: Sequence[int]) -> list[bytes]:
+def _leaves(exchange: "Exchange", span: Sequence[int], on_entries: Callable[[int], None]) -> list[bytes]:
     leaves: list[bytes] = []
     total = 0
     for leaf in exchange.audit.leaves(*span):
@@ -127,6 +129,7 @@ def _leaves(exchange: "Exchange", span: Sequence[int]) -> list[bytes]:
         if total > MOST_BYTES:
             raise Invalid("bundle_too_large", where="range", found=f"> {len(leaves)}", most=f"{MOST_BYTES} B")
         leaves.append(leaf)
+        on_entries(len(leaves))
     return leaves
 
 

@@ -54,6 +54,9 @@ def test_nobody_else_gets_one(shared: Api, who: str) -> None:
         (_BUNDLE, [], (400, "request_malformed")),
         (_BUNDLE, {"kept": ["x"]}, (500, "audit_note_invalid")),
         (_BUNDLE, {"kept": ["a\n1\nb\n"]}, (500, "audit_note_invalid")),
+        (_BUNDLE, {"kept": ["\ud800"]}, (500, "audit_note_invalid")),
+        ("/v1/audit/bundle", {"ids": ["11010519491231002X"], "kept": ["\ud800"]}, (500, "audit_note_invalid")),
+        (_BUNDLE, {"dataset": "\ud800"}, (400, "request_malformed")),
         ("/v1/audit/secrets/bundle", {}, (400, "request_malformed")),
     ],
 )

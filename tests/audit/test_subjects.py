@@ -149,6 +149,8 @@ def test_what_was_so_at_a_size_is_found_for_ever(tmp_path: Path, index_of: Open)
         assert index.period(times[1], None, log.size) == (one + 1, last)
         assert index.period(None, times[1], size)[1] == one
         assert index.period(1 << 62, 1, log.size) == (None, None)
+        for odd in ("\x00", "", "'", "x" * 300, "\n"):  # no database may take offence at what somebody asks for
+            assert index.find(Wanted(("release",), dataset=odd, field=odd), -1, 9) == {}
         index.close()
 
 

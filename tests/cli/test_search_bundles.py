@@ -151,6 +151,16 @@ def test_the_way_from_what_the_auditor_kept(read: Site) -> None:
     assert (again.code, again.error_code) == (2, "audit_state_damaged")
 
 
+def test_a_bar_shows_how_far_it_is(read: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entry by entry, whichever form."""
+    shown: list[int] = []
+    monkeypatch.setattr("exchange.cli.terminal.Progress.to", lambda _, done: shown.append(done))
+    _bundle(read, "keys")
+    listed = len(shown)
+    _bundle(read, "keys", "--complete")
+    assert (shown[:listed], shown[listed], max(shown) > 20) == (list(range(1, listed + 1)), 1, True)
+
+
 def test_the_page_in_both_languages(read: Site) -> None:
     """The report of an answer: question, filter, entries, what is proved and what is not."""
     out, _ = _bundle(read, "grants", "--dataset", DATASET)
