@@ -18,7 +18,7 @@ from exchange.wiring.evidence import archive
 from exchange.wiring.searching import Sought, wanted_of
 from tests import simulator
 from tests.cli.test_evidence import _python
-from tests.evidence.test_searched import _state
+from tests.evidence.answers import state_of
 from tests.simulator import AUDITOR, CASE, CHECKER, DATASET, PROVIDER, PURPOSE, Ran, Site
 
 
@@ -143,7 +143,7 @@ def test_the_way_from_what_the_auditor_kept(read: Site) -> None:
     bare, _ = _bundle(read, "releases")
     found = _judged(read, bare, "--state", str(state))["findings"]
     assert [one["code"] for one in found] == ["history_not_shown"]
-    state.write_bytes(_state(Path(key).read_text().strip(), 9_999, bytes(32)))
+    state.write_bytes(state_of(Path(key).read_text().strip(), 9_999, bytes(32)))
     again = _bundle(read, "releases", "--state", str(state))[1]
     assert (again.code, again.error_code) == (4, "audit_log_shorter")
     state.write_text("{}")
