@@ -141,6 +141,8 @@ def _verify(terminal: Terminal, parsed: argparse.Namespace) -> int:
 
     if parsed.log is not None and is_bundle(parsed.log):
         return verify_bundle(terminal, parsed)
+    if parsed.table is not None:
+        raise Invalid("command_line", where="--table", detail="BUNDLE")
     place = parsed.log or site_of(terminal, parsed) / "data" / "audit"
     kept = [read_bytes(file) for file in parsed.checkpoint]
     jobs = parsed.jobs if parsed.jobs > 0 else os.cpu_count() or 1

@@ -324,6 +324,7 @@ def test_a_table_cut_off_at_any_byte(town: Site) -> None:
     assert (ran.code, ran.json["proved"]["table"]) == (0, len(answer))
     assert said("finding_table_differs", "zh", place=3, detail=7) == "表格第 3 行：与答复不符：7"
     assert verified(bundle, "--table", town.folder / "no.csv").error_code == "file_unreadable"
+    assert verified(town.data / "audit", "--table", table).error_code == "command_line"  # of a bundle alone
 
 
 def _into(found: list[tuple[Any, ...]]) -> Any:
