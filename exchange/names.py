@@ -120,16 +120,16 @@ def normalise_id(subject_type: str, text: str) -> str:
     return plain
 
 
-def has_wrong_check(text: str) -> bool:
-    """Whether this is a person's number of 18 characters whose last one does not fit the others."""
-    plain = normalise_id("person", text)
-    return bool(re.fullmatch("[0-9]{17}[0-9X]", plain)) and plain[17] != check_character(plain[:17])
-
-
 def check_character(seventeen: str) -> str:
     """GB 11643-1999: the 18th character for the first seventeen digits (ISO 7064, MOD 11-2)."""
     total = sum(map(operator.mul, map(int, seventeen), _WEIGHTS))
     return "10X98765432"[total % 11]
+
+
+def has_wrong_check(subject_type: str, text: str) -> bool:
+    """Whether this is a person's id of 18 places whose last one is not what GB 11643 computes from the others."""
+    plain = normalise_id(subject_type, text) if subject_type == "person" else ""
+    return bool(re.fullmatch("[0-9]{17}[0-9X]", plain)) and check_character(plain[:17]) != plain[17]
 
 
 _WEIGHTS: Final = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)

@@ -109,15 +109,33 @@ class Explanation(BaseModel):
 
 
 class Subjects(Given):
-    """Whom an auditor asks about."""
+    """Whom an auditor asks about. A person's id with a wrong check digit is asked for `as_written`, or not at all."""
 
     ids: list[str] = Field(min_length=1, max_length=1_000)
     subject_type: str = "person"
+    as_written: bool = False
 
 
 class BundleAsked(Subjects):
     """Whom an auditor asks about, and the checkpoints that he kept: the bundle shows that the log continues them."""
 
+    kept: list[str] = Field(default_factory=list, max_length=100)
+
+
+class SearchAsked(Given):
+    """Which entries an auditor asks for (times in nanoseconds since 1970, UTC, from and before), whether the bundle is
+    to hold all entries of the period and not those alone that were found, and the checkpoints that he kept.
+    """
+
+    officer: str | None = Field(None, max_length=300)
+    department: str | None = Field(None, max_length=300)
+    dataset: str | None = Field(None, max_length=300)
+    case: str | None = Field(None, max_length=300)
+    purpose: str | None = Field(None, max_length=300)
+    field: str | None = Field(None, max_length=300)
+    from_ns: int | None = Field(None, ge=0, le=1 << 62)
+    until_ns: int | None = Field(None, ge=0, le=1 << 62)
+    complete: bool = False
     kept: list[str] = Field(default_factory=list, max_length=100)
 
 

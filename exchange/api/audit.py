@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Body, Path, Query
 from starlette.responses import PlainTextResponse, Response
 
-from exchange.api.answers import BundleAsked, Expired, Figure, Me, Row, Segments, Subjects
+from exchange.api.answers import BundleAsked, Expired, Figure, Me, Row, SearchAsked, Segments, Subjects
 from exchange.api.caller import Signed, SignedRoute
 from exchange.api.examples import EXAMPLES
 from exchange.wiring.searching import MOST_FOUND, WHATS, Sought, What
@@ -33,7 +33,7 @@ _TEXT: Final = {"content": {"text/plain": {"schema": {"type": "string"}}}}
 @router.post("/audit/who-saw", operation_id="who_saw")
 def who_saw(desk: Signed, body: Annotated[Subjects, Body(examples=[EXAMPLES["who_saw"]])]) -> list[Row]:
     """Every release and refusal that concerns these subjects, each with whether its inclusion proof holds."""
-    return desk.who_saw(body.subject_type, body.ids)
+    return desk.who_saw(body.subject_type, body.ids, as_written=body.as_written)
 
 
 def _search(what: What) -> None:
@@ -70,7 +70,21 @@ def seal(desk: Signed) -> Segments:
 @router.post("/audit/bundle", operation_id="audit_bundle", response_class=Response, responses={200: _ZIP})
 def audit_bundle(desk: Signed, body: Annotated[BundleAsked, Body(examples=[EXAMPLES["audit_bundle"]])]) -> Response:
     """Who saw these subjects, with all that proves it, as one file: `exchange-verify.pyz` checks it anywhere."""
-    made = desk.evidence_bundle(body.subject_type, body.ids, [note.encode() for note in body.kept])
+    kept = [note.encode("utf-8", "replace") for note in body.kept]
+    made = desk.evidence_bundle(body.subject_type, body.ids, kept, as_written=body.as_written)
+    return Response(made, media_type="application/zip")
+
+
+@router.post("/audit/{what}/bundle", operation_id="audit_search_bundle", response_class=Response, responses={200: _ZIP})
+def audit_search_bundle(
+    desk: Signed,
+    what: Annotated[What, Path(examples=["releases"])],
+    body: Annotated[SearchAsked, Body(examples=[EXAMPLES["audit_search_bundle"]])],
+) -> Response:
+    """What a search finds, with all that proves it, as one file; `complete`: with all entries of the period."""
+    asked = body.model_dump(exclude={"complete", "kept"})
+    kept = [note.encode("utf-8", "replace") for note in body.kept]
+    made = desk.search_bundle(what, Sought(**asked), kept, complete=body.complete)
     return Response(made, media_type="application/zip")
 
 

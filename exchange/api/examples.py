@@ -111,6 +111,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "explain": {"purpose": "dibao.initial_check", "case": "case-1", "fields": None, "action": "read"},
     "who_saw": {"ids": ["11010519491231002X"], "subject_type": "person"},
     "audit_bundle": {"ids": ["11010519491231002X"], "subject_type": "person", "kept": []},
+    "audit_search_bundle": {"dataset": "hrss.pension_account", "complete": True, "kept": []},
 }
 
 _RECORD: Final = {

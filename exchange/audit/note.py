@@ -117,7 +117,11 @@ def signatures_of(note: bytes) -> tuple[str, list[tuple[str, bytes]]]:
 
 def open_checkpoint(note: bytes, verifier: str) -> Checkpoint:
     """The checkpoint in a note signed by this key, whose name is the origin; else as `open_note`."""
-    text = open_note(note, verifier)
+    return checkpoint_of(open_note(note, verifier), verifier)
+
+
+def checkpoint_of(text: str, verifier: str) -> Checkpoint:
+    """The checkpoint of a text that nobody need have signed: what of it an auditor kept; `Tampered` as above."""
     lines = text.split("\n")
     if len(lines) != 4 or not re.fullmatch(r"0|[1-9][0-9]{0,18}", lines[1]):
         raise Tampered("audit_note_invalid", detail="not the three lines of a checkpoint")

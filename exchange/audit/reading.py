@@ -1,15 +1,18 @@
 """Reading what of the audit log is published: entries, their bytes, proofs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 from exchange.audit import tiles
 from exchange.audit.entries import decode
-from exchange.audit.schemas import KINDS, kind_of, parse_schema
+from exchange.audit.schemas import KINDS, PREFIX_BYTES, kind_of, parse_schema
 from exchange.audit.sequencer import read_file, tile_hashes
 from exchange.audit.store import AuditStore, Head
 from exchange.errors import Invalid, Tampered, Unavailable
+
+_TILES: Final = 64  # kept while many proofs are made
 
 
 class LogReader:
@@ -51,12 +54,42 @@ class LogReader:
             return leaf
         raise Invalid("audit_entry_unknown", entry=index)
 
+    def leaves(self, start: int, stop: int) -> Iterator[bytes]:
+        """The bytes of published entries from `start` to before `stop`, in order."""
+        for _, leaf in self._leaves(max(start, 0), min(stop, self._reaching(stop))):
+            yield leaf
+
+    def schema_entries(self, leaves: Iterable[bytes]) -> set[int]:
+        """Where the schemas of these leaves stand in the log."""
+        known, wanted = self._store.schemas(), {leaf[:PREFIX_BYTES] for leaf in leaves}
+        return {index for prefix, index in known.items() if prefix in wanted}
+
+    def range_proof(self, start: int, stop: int, size: int) -> list[bytes]:
+        """The hashes that lead from the entries [start, stop) to the root of the tree of `size`."""
+        if not 0 <= start < stop <= size <= self._reaching(size):
+            raise Invalid("audit_entry_unknown", entry=stop - 1)
+        return tiles.range_proof(start, stop, size, self._tile)
+
     def proof(self, index: int, size: int | None = None) -> list[bytes]:
         """The inclusion proof of an entry in the tree of `size` (default: the published one)."""
         size = self._looked().size if size is None else size
         if not 0 <= index < size <= self._reaching(size):
             raise Invalid("audit_entry_unknown", entry=index)
         return tiles.inclusion(index, size, self._tile)
+
+    def proved(self, indexes: Iterable[int], size: int) -> Iterator[tuple[int, bytes, list[bytes]]]:
+        """Of each entry in the tree of `size`, in order: index, bytes, inclusion proof. Many cost little more than the
+        tiles that they lie in.
+        """
+        tile = lru_cache(_TILES)(self._tile)
+        bundle: tuple[int, list[bytes]] = (-1, [])
+        for index in sorted(indexes):
+            if not 0 <= index < size <= self._reaching(size):
+                raise Invalid("audit_entry_unknown", entry=index)
+            n = index // tiles.WIDTH
+            if bundle[0] != n:
+                bundle = n, list(self.leaves(n * tiles.WIDTH, min((n + 1) * tiles.WIDTH, size)))
+            yield index, bundle[1][index % tiles.WIDTH], tiles.inclusion(index, size, tile)
 
     def consistency(self, old: int, new: int | None = None) -> list[bytes]:
         """The consistency proof between two sizes of the log (default: to the published one)."""

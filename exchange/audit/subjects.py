@@ -160,6 +160,9 @@ class SubjectIndex:
         """The first `most` entries behind index `after` that are wanted, or with `before` the last ones before that; in
         the order of the log: index → what the entry is about.
         """
+        asked = (wanted.officer, wanted.department, wanted.dataset, wanted.case, wanted.purpose, wanted.field)
+        if any("\x00" in one for one in asked if one):  # no entry has it, and PostgreSQL takes no text with it
+            return {}
         query = _found(sa.select(t.ENTRY.c.idx, t.FACTS.c.text), wanted, after, before)
         query = query.order_by(t.ENTRY.c.idx if before is None else t.ENTRY.c.idx.desc()).limit(most)
         with self._guarded(), self._engine.connect() as connection:
@@ -171,6 +174,16 @@ class SubjectIndex:
         query = _found(sa.select(t.ENTRY.c.idx), wanted, after, before).limit(most).subquery()
         with self._guarded(), self._engine.connect() as connection:
             return int(connection.execute(sa.select(sa.func.count()).select_from(query)).scalar_one())
+
+    def period(self, from_ns: int | None, until_ns: int | None, below: int) -> tuple[int | None, int | None]:
+        """The first of the indexed entries below an index that states a time from `from_ns` on, and the last one that
+        states one before `until_ns`; None where there is none.
+        """
+        early, late = sa.select(sa.func.min(t.ENTRY.c.idx)), sa.select(sa.func.max(t.ENTRY.c.idx))
+        early = early.where(t.ENTRY.c.idx < below, t.ENTRY.c.time_ns >= (from_ns or 0))
+        late = late.where(t.ENTRY.c.idx < below, t.ENTRY.c.time_ns < (until_ns if until_ns is not None else 1 << 62))
+        with self._guarded(), self._engine.connect() as connection:
+            return connection.execute(early).scalar(), connection.execute(late).scalar()
 
     def segments(self) -> list[Segmented]:
         """The segments that the log names."""

@@ -167,6 +167,22 @@ def inclusion(index: int, size: int, read_tile: ReadTile) -> list[bytes]:
     return proof[::-1]
 
 
+def range_proof(lo: int, hi: int, size: int, read_tile: ReadTile) -> list[bytes]:
+    """The hashes that lead from the leaves [lo, hi) to the root of `size` leaves, left to right: those of the
+    largest subtrees beside them. 0 ≤ lo < hi ≤ size.
+    """
+
+    def walk(low: int, high: int) -> Iterator[bytes]:
+        if high <= lo or hi <= low:
+            yield range_root(low, high, read_tile)
+        elif low < lo or hi < high:
+            middle = low + split(high - low)
+            yield from walk(low, middle)
+            yield from walk(middle, high)
+
+    return list(walk(0, size))
+
+
 def consistency(old: int, new: int, read_tile: ReadTile) -> list[bytes]:
     """The consistency proof between two sizes (RFC 9162 §2.1.4.1), 0 ≤ old ≤ new; empty when old is 0 or new."""
     proof: list[bytes] = []

@@ -5,6 +5,7 @@ place where it is kept: whoever can write it can make a verification begin where
 malice. It is bound to the log's key, and the log must continue exactly the tree that it holds.
 """
 
+import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -69,6 +70,22 @@ def read_state(file: Path, key: str) -> State | None:
     if found.key != key:
         raise Invalid("audit_state_foreign", where=str(file))
     return found
+
+
+def kept_of(file: Path) -> bytes:
+    """The checkpoint that a verification ended with, in its three lines: a log that is asked can show that it continues
+    it. Raises `Invalid("audit_state_damaged")`, where there is no file too.
+    """
+    try:
+        document = _intact(json.loads(file.read_bytes()))
+        origin, size, root = (
+            str(document["key"]).partition("+")[0],
+            int(document["size"]),
+            bytes.fromhex(document["root"]),
+        )
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise Invalid("audit_state_damaged", where=str(file)) from None
+    return f"{origin}\n{size}\n{base64.b64encode(root).decode()}\n".encode()
 
 
 def _intact(document: Any) -> Any:  # noqa: ANN401  # JSON

@@ -26,6 +26,7 @@ def mount(commands: Commands, common: argparse.ArgumentParser, language: Languag
     who = group.command("who-saw", _who_saw)
     who.add_argument("--subject-type", default="person")
     who.add_argument("--ids-file", metavar="FILE")
+    who.add_argument("--as-written", action="store_true")
     who.add_argument("--from", dest="begin", metavar="TIME")
     who.add_argument("--until", metavar="TIME")
     searching.mount(group)
@@ -42,7 +43,9 @@ def mount(commands: Commands, common: argparse.ArgumentParser, language: Languag
     bundle.add_argument("out", type=Path, metavar="FILE")
     bundle.add_argument("--subject-type", default="person")
     bundle.add_argument("--ids-file", metavar="FILE")
+    bundle.add_argument("--as-written", action="store_true")
     bundle.add_argument("--checkpoint", action="append", type=Path, default=[], metavar="FILE")
+    bundle.add_argument("--state", type=Path, metavar="FILE")
     group.command("lesson", _lesson).add_argument("folder", type=Path, metavar="FOLDER")
     sheet = group.command("trust-sheet", _trust_sheet)
     sheet.add_argument("--key", metavar="VKEY|FILE")
@@ -50,6 +53,7 @@ def mount(commands: Commands, common: argparse.ArgumentParser, language: Languag
     verify = group.command("verify", _verify)
     verify.add_argument("log", nargs="?", metavar="FOLDER|URL|BUNDLE")
     verify.add_argument("--report", type=Path, metavar="FILE")
+    verify.add_argument("--table", type=Path, metavar="FILE.csv")
     verify.add_argument("--key", metavar="VKEY|FILE")
     verify.add_argument("--checkpoint", action="append", type=Path, default=[], metavar="FILE")
     verify.add_argument("--witness", action="append", default=[], metavar="VKEY|FILE")
@@ -66,7 +70,7 @@ def _who_saw(terminal: Terminal, parsed: argparse.Namespace) -> None:
         until = moment(parsed.until, zone, "--until", after=True)
         if until is not None and until <= begin:
             raise Invalid("search_range", where="--until", found=parsed.until, needed=f"> {parsed.begin}")
-        found = desk.who_saw(parsed.subject_type, ids)
+        found = desk.who_saw(parsed.subject_type, ids, as_written=parsed.as_written)
     rows = [row for row in found if begin <= row["time_ns"] and (until is None or row["time_ns"] < until)]
     terminal.show(rows, (line for row in rows for line in _told(terminal, row, zone)))
 
@@ -157,6 +161,8 @@ def _verify(terminal: Terminal, parsed: argparse.Namespace) -> int:
 
     if parsed.log is not None and is_bundle(parsed.log):
         return verify_bundle(terminal, parsed)
+    if parsed.table is not None:
+        raise Invalid("command_line", where="--table", detail="BUNDLE")
     place = parsed.log or site_of(terminal, parsed) / "data" / "audit"
     kept = [read_bytes(file) for file in parsed.checkpoint]
     jobs = parsed.jobs if parsed.jobs > 0 else os.cpu_count() or 1

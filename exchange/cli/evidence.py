@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from exchange.cli.opening import desk_of, site_of
 from exchange.cli.terminal import Terminal, read_bytes, read_text, write_bytes
-from exchange.errors import Tampered
+from exchange.errors import Invalid, Tampered
 from exchange.messages import Language, text
 
 if TYPE_CHECKING:
@@ -17,22 +17,46 @@ if TYPE_CHECKING:
 
 _LANGUAGES: Final[tuple[Language, ...]] = ("zh", "en")
 _LEAST: Final = ("question.json", "checkpoint")
+_BROKEN: Final = ("bundle_unreadable", "archive_changed", "file_changed", "file_missing")
 
 
 def bundle(terminal: Terminal, parsed: argparse.Namespace) -> None:
     """Who saw somebody, with every proof, in one file; with the digits that whoever is handed it will ask for."""
-    from exchange.evidence.check import check
-
-    ids = terminal.ids(parsed.ids_file)
-    kept = [read_bytes(file) for file in parsed.checkpoint]
+    ids, kept = terminal.ids(parsed.ids_file), kept_of(parsed)
     with desk_of(terminal, parsed) as desk:
-        made = desk.evidence_bundle(parsed.subject_type, ids, kept)
-    write_bytes(parsed.out, made)
-    result = check(str(parsed.out))
+        made = desk.evidence_bundle(parsed.subject_type, ids, kept, as_written=parsed.as_written)
+    hand_over(terminal, parsed.out, made)
+
+
+def kept_of(parsed: argparse.Namespace) -> list[bytes]:
+    """What the auditor kept of the log: checkpoints, and the one that his last verification ended with."""
+    from exchange.audit.verify_state import kept_of as kept_of_state
+
+    states = [] if parsed.state is None else [kept_of_state(parsed.state)]
+    return [*map(read_bytes, parsed.checkpoint), *states]
+
+
+def hand_over(terminal: Terminal, file: Path, made: bytes) -> None:
+    """Writes a bundle, and shows what whoever is handed it will compare, and what is found wrong in it. It is judged
+    first: what is not whole (an answer cut off on the way) is not written.
+
+    Raises:
+        Tampered: `bundle_unsound`.
+    """
+    from exchange.evidence.check import check
+    from exchange.evidence.report import findings
+
+    result = check(made)
+    broken = next((one for one in result.findings if one.code in _BROKEN), None)
+    if broken is not None:
+        raise Tampered("bundle_unsound", where=str(file), detail=f"{broken.code} {broken.place}".strip())
+    write_bytes(file, made)
     digits = {name: getattr(result, name) for name in ("key_fingerprint", "checkpoint_fingerprint")}
-    shown = [text("bundle_made", terminal.language, file=parsed.out)]
+    shown = [text("bundle_made", terminal.language, file=file)]
     shown += [f"{text(f'sheet_{name}', terminal.language)}: {value}" for name, value in digits.items()]
-    terminal.show({"file": str(parsed.out), "bytes": len(made), **digits}, shown)
+    told = {"file": str(file), "bytes": len(made), "answer": len(result.answer), **digits}
+    wrong = [one.code for one in result.findings]
+    terminal.show({**told, "findings": wrong}, [*shown, *findings(result, terminal.language)])
 
 
 def is_bundle(place: str) -> bool:
@@ -47,7 +71,9 @@ def verify_bundle(terminal: Terminal, parsed: argparse.Namespace) -> int:
     from exchange.evidence.report import lines, page
 
     key = key_of(terminal, parsed) if parsed.key is not None else None
-    result = check(parsed.log, key, [read_bytes(file) for file in parsed.checkpoint])
+    states = [] if parsed.state is None else [_whole(parsed.state)]
+    kept, table = [read_bytes(file) for file in parsed.checkpoint], parsed.table and _whole(parsed.table)
+    result = check(parsed.log, key, kept, states, table=table, now_ns=terminal.now_ns())
     if parsed.report is not None:
         from exchange.evidence.__main__ import digest_of
 
@@ -55,6 +81,14 @@ def verify_bundle(terminal: Terminal, parsed: argparse.Namespace) -> int:
         write_bytes(parsed.report, page(result, Path(parsed.log).name, digest_of(parsed.log), now).encode())
     terminal.show(result.document(), lines(result, terminal.language))
     return 0 if result.ok else Tampered.exit_code
+
+
+def _whole(file: Path) -> bytes:
+    """A file of whatever size a bundle may have."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise Invalid("file_unreadable", where=file.name, detail=error.strerror) from None
 
 
 def key_of(terminal: Terminal, parsed: argparse.Namespace) -> str:

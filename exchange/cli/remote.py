@@ -186,9 +186,9 @@ class RemoteDesk:
             start = page["next"]
         return rows
 
-    def who_saw(self, subject_type: str, ids: Sequence[str]) -> list[Row]:
+    def who_saw(self, subject_type: str, ids: Sequence[str], *, as_written: bool = False) -> list[Row]:
         """See `Desk.who_saw`."""
-        body = {"subject_type": subject_type, "ids": list(ids)}
+        body = {"subject_type": subject_type, "ids": list(ids), "as_written": as_written}
         return cast("list[Row]", self._wire.json("POST", ["audit", "who-saw"], body))
 
     def search(self, what: "What", sought: "Sought", after: int, most: int) -> list[Row]:
@@ -222,12 +222,30 @@ class RemoteDesk:
         """See `Desk.evidence`."""
         return self._wire.send("GET", ["audit", "entries", str(index), "proof"])[2]
 
-    def evidence_bundle(self, subject_type: str, ids: Sequence[str], kept: Sequence[bytes]) -> bytes:
+    def evidence_bundle(
+        self, subject_type: str, ids: Sequence[str], kept: Sequence[bytes], *, as_written: bool = False
+    ) -> bytes:
         """See `Desk.evidence_bundle`."""
         texts = [note.decode("utf-8", "replace") for note in kept]
-        body = {"subject_type": subject_type, "ids": list(ids), "kept": texts}
+        body = {"subject_type": subject_type, "ids": list(ids), "kept": texts, "as_written": as_written}
         content = json.dumps(body, ensure_ascii=False).encode()
         return self._wire.send("POST", ["audit", "bundle"], content, None, {"Content-Type": "application/json"})[2]
+
+    def search_bundle(
+        self,
+        what: "What",
+        sought: "Sought",
+        kept: Sequence[bytes],
+        *,
+        complete: bool,
+        on_entries: Callable[[int], None] = lambda _: None,
+    ) -> bytes:
+        """See `Desk.search_bundle`; the entries are put together there."""
+        del on_entries
+        texts = [note.decode("utf-8", "replace") for note in kept]
+        content = json.dumps({**asdict(sought), "complete": complete, "kept": texts}, ensure_ascii=False).encode()
+        path = ["audit", what, "bundle"]
+        return self._wire.send("POST", path, content, None, {"Content-Type": "application/json"})[2]
 
 
 def _document(bundle: Bundle) -> Row:

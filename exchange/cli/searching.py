@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # As `exchange.wiring.searching` has them, which starts slowly.
 WHATS: Final = ("releases", "unconfirmed", "refusals", "grants", "policy", "openings", "queries", "keys")
 _PAGE: Final = 1_000
+_FIRST: Final = -1  # behind no index
 _SHOWN: Final = 100  # of them on a terminal, when nobody says how many
 
 
@@ -32,9 +33,13 @@ def mount(group: Group) -> None:
             parser.add_argument(f"--{word}")
         parser.add_argument("--from", dest="begin", metavar="TIME")
         parser.add_argument("--until", metavar="TIME")
-        parser.add_argument("--after", type=int, default=-1, metavar="INDEX")
+        parser.add_argument("--after", type=int, default=_FIRST, metavar="INDEX")
         parser.add_argument("--limit", type=int, metavar="N")
         parser.add_argument("--out", type=Path, metavar="FILE")
+        parser.add_argument("--bundle", type=Path, metavar="FILE")
+        parser.add_argument("--complete", action="store_true")
+        parser.add_argument("--checkpoint", action="append", type=Path, default=[], metavar="FILE")
+        parser.add_argument("--state", type=Path, metavar="FILE")
 
 
 def _search(what: str, terminal: Terminal, parsed: argparse.Namespace) -> None:
@@ -42,6 +47,11 @@ def _search(what: str, terminal: Terminal, parsed: argparse.Namespace) -> None:
     from exchange.wiring.searching import columns
     from exchange.wiring.sheets import cells
 
+    if parsed.bundle is not None:
+        _bundle(what, terminal, parsed)
+        return
+    if parsed.complete or parsed.checkpoint or parsed.state is not None:
+        raise Invalid("command_line", where="--complete, --checkpoint, --state", detail="--bundle FILE")
     told = columns(cast("What", what))
     with desk_of(terminal, parsed) as desk:
         zone = desk.zone
@@ -63,6 +73,19 @@ def _search(what: str, terminal: Terminal, parsed: argparse.Namespace) -> None:
                 bar.to(count)
         document = {"rows": count, "last": last, "file": str(parsed.out)}
         terminal.show(document, [text("sheet_written", terminal.language, count=count, file=parsed.out, last=last)])
+
+
+def _bundle(what: str, terminal: Terminal, parsed: argparse.Namespace) -> None:
+    """All that is found, with its proofs, in one file."""
+    from exchange.cli.evidence import hand_over, kept_of
+
+    if parsed.out is not None or parsed.limit is not None or parsed.after != _FIRST:
+        raise Invalid("command_line", where="--bundle", detail="--out, --limit, --after")
+    kept = kept_of(parsed)
+    with desk_of(terminal, parsed) as desk, terminal.progress(None, "entries") as bar:
+        sought = _sought(parsed, desk.zone)
+        made = desk.search_bundle(cast("What", what), sought, kept, complete=parsed.complete, on_entries=bar.to)
+    hand_over(terminal, parsed.bundle, made)
 
 
 def _rows(desk: "Desk", what: "What", sought: "Sought", parsed: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -89,6 +112,8 @@ def _sought(parsed: argparse.Namespace, zone: ZoneInfo) -> "Sought":
 
     words = {name: getattr(parsed, name) for name in ("officer", "department", "dataset", "case", "purpose", "field")}
     begin, until = moment(parsed.begin, zone, "--from"), moment(parsed.until, zone, "--until", after=True)
+    if begin is not None and until is not None and until <= begin:
+        raise Invalid("search_range", where="--until", found=parsed.until, needed=f"> {parsed.begin}")
     return Sought(**words, from_ns=begin, until_ns=until)
 
 

@@ -21,7 +21,7 @@ class Wire:
     """Requests to one exchange under one token. A connection is kept; one that was dropped is made anew.
 
     Every method raises what the server's problem says, as if it had been found here; else `Unavailable`:
-    `server_unreachable`, `server_unexpected`.
+    `server_unreachable`, `server_unexpected`, `server_cut_off`.
     """
 
     def __init__(self, place: str, token: str, language: Language) -> None:
@@ -81,6 +81,8 @@ class Wire:
             connection.request(method, target, content, dict(headers))
             answer = connection.getresponse()
             body = answer.read(_LARGEST)
+            if answer.length:  # of what was announced; `read` says nothing of it when it is asked for a number of bytes
+                raise http.client.IncompleteRead(body, answer.length)
         except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError) as error:
             self.close()
             # A kept connection that the server had closed meanwhile: only what changes nothing is sent once more.
@@ -99,6 +101,8 @@ class Wire:
             self._connection = None
 
     def _unreachable(self, error: Exception) -> Unavailable:
+        if isinstance(error, http.client.IncompleteRead):
+            return Unavailable("server_cut_off", where=self._place, bytes=len(error.partial))
         detail = getattr(error, "strerror", None) or type(error).__name__
         return Unavailable("server_unreachable", where=self._place, detail=detail)
 

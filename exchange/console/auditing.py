@@ -79,8 +79,8 @@ def _answered(posted: Posted, error: ExchangeError | None) -> Response:
         begin, until = period(visit, values)
         if not tag:
             subject_type, one_id = values["subject_type"] or "person", _one_id(posted.text("subject"))
-            tag = desk.tag(subject_type, one_id)
-            if subject_type == "person" and has_wrong_check(one_id):
+            tag = desk.tag(subject_type, one_id, as_written=True)
+            if has_wrong_check(subject_type, one_id):
                 doubt = Invalid("subject_check_digit", where="subject")
                 return _who_saw(visit, Looked(values, tag, doubtful=True), None, doubt)
         found = desk.who_saw_tag(tag)

@@ -39,6 +39,16 @@ def main(words: list[str] | None = None) -> int:
         help="您留存的检查点，可重复 / a checkpoint that you kept; may be repeated",
     )
     parser.add_argument(
+        "--state",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="“exchange audit verify --state”留存的文件，可重复 / what `audit verify --state` keeps",
+    )
+    parser.add_argument(
+        "--table", metavar="FILE.csv", help="同一问题导出的 CSV 表格 / a table (CSV) of the same question"
+    )
+    parser.add_argument(
         "--report",
         metavar="FILE",
         help="报告文件（默认：证据包旁的 .html） / where the report goes (beside the bundle)",
@@ -48,13 +58,15 @@ def main(words: list[str] | None = None) -> int:
     given = parser.parse_args(words)
     try:
         key = _text(given.key) if given.key and os.path.isfile(given.key) else given.key
-        kept = [_bytes(name) for name in given.checkpoint]
+        kept, states = [_bytes(name) for name in given.checkpoint], [_bytes(name, 1 << 26) for name in given.state]
+        table = _bytes(given.table, 1 << 28) if given.table else None
     except OSError as error:
         sys.stderr.write("%s: %s\n" % (error.filename, error.strerror))
         return 2
-    result = check(given.bundle, key, kept)
+    now = _now()
+    result = check(given.bundle, key, kept, states, table=table, now_ns=int(now.timestamp()) * 10**9)
     report = given.report or given.bundle.rstrip("/\\") + ".report.html"
-    text = page(result, os.path.basename(given.bundle), digest_of(given.bundle), _now())
+    text = page(result, os.path.basename(given.bundle), digest_of(given.bundle), now)
     try:
         with open(report, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
@@ -72,9 +84,9 @@ def _now() -> dt.datetime:
     return dt.datetime.now(dt.timezone.utc)
 
 
-def _bytes(name: str) -> bytes:
+def _bytes(name: str, most: int = 1 << 20) -> bytes:
     with open(name, "rb") as file:
-        return file.read(1 << 20)
+        return file.read(most)
 
 
 def _text(name: str) -> str:

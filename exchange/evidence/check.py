@@ -6,23 +6,19 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Sequence
+from typing import Any, Sequence
 
-from . import avro, complete, forms
+from . import avro, complete, forms, grounds, history, searched, spans, tables
 from .complete import Shown
 from .question import asks, canonical, concerns
+from .result import Entry, Finding, Result
 
 FORMAT = "exchange.evidence/1"
 # The schema of the kind `schema`, by which every other schema is read; its text stands in the log too.
 _SCHEMA_PREFIX = "d47716b0fe6b8764"
 _ENTRY = re.compile(r"(entries|proofs)/(0|[1-9][0-9]{0,17})")
-_KEPT = re.compile(r"(kept|consistency)/(0|[1-9][0-9]{0,17})")
+_SKEW_NS = 300 * 10**9  # by which two clocks may differ
 _ASKED = {"answer", "asked", "format", "query", "size", "tags"}
-_SAME = (
-    *("agreement", "dataset", "purpose", "policy_revision", "expires_ns"),
-    *("schema", "action", "case", "zone", "actor"),
-)
 _SCHEMA_OF_SCHEMAS = json.dumps(
     {
         "type": "record",
@@ -36,69 +32,18 @@ _SCHEMA_OF_SCHEMAS = json.dumps(
 )
 
 
-class Finding(NamedTuple):
-    """One thing that is wrong: a stable code, the file or entry, and the facts."""
-
-    code: str
-    place: str
-    detail: str
-
-
-@dataclass(frozen=True)
-class Entry:
-    """An entry that is proved to be in the log."""
-
-    index: int
-    kind: str
-    body: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Result:
-    """What became of a bundle. `proved` and `unproved` are stable codes, each with a number; `answer` are the proved
-    entries that answer the question. `covered` is empty unless the answer is proved to be complete: `entries` of the
-    log, of which `sealed` by segments, `records` the end of each partition's sealed positions, `excluded` and `later`
-    the entries that covered the subjects and held them back, and those behind the answer that may concern them.
-    """
-
-    findings: list[Finding]
-    question: dict[str, Any]
-    answer: list[Entry]
-    size: int
-    root: str
-    origin: str
-    key_fingerprint: str
-    checkpoint_fingerprint: str
-    proved: dict[str, int]
-    unproved: dict[str, int]
-    covered: dict[str, Any]
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing was found."""
-        return not self.findings
-
-    def document(self) -> dict[str, Any]:
-        """For machines."""
-        return {
-            "format": "exchange.evidence_verdict/1",
-            "ok": self.ok,
-            "findings": [dict(one._asdict()) for one in self.findings],
-            "origin": self.origin,
-            "size": self.size,
-            "root": self.root,
-            "key_fingerprint": self.key_fingerprint,
-            "checkpoint_fingerprint": self.checkpoint_fingerprint,
-            "question": self.question,
-            "answer": [one.index for one in self.answer],
-            "proved": self.proved,
-            "unproved": self.unproved,
-            "covered": self.covered,
-        }
-
-
-def check(path: str, vkey: str | None = None, kept: Sequence[bytes] = ()) -> Result:
-    """Judges the bundle at this path, an archive or a folder, by a key and by checkpoints that the auditor kept.
+def check(
+    path: str | bytes,
+    vkey: str | None = None,
+    kept: Sequence[bytes] = (),
+    states: Sequence[bytes] = (),
+    *,
+    table: bytes | None = None,
+    now_ns: int | None = None,
+) -> Result:
+    """Judges the bundle at this path, an archive or a folder (or an archive's bytes), by a key and by what the auditor
+    kept: checkpoints, states of his verifications. `table`, a CSV of the same question, is held against the answer;
+    entries that state a time after `now_ns` are counted.
 
     Without a key the one in the bundle is taken, and that is said: anybody can make a key.
     """
@@ -106,12 +51,17 @@ def check(path: str, vkey: str | None = None, kept: Sequence[bytes] = ()) -> Res
     files = run.read(path)
     if files is not None and run.keys(files, vkey):
         run.proofs(files)
-        run.history(files, kept)
+        run.history(files, kept, states)
         run.strays(files)
         try:
             run.question(files)
-            run.complete(files)
-            run.grounds()
+            if run.asked.get("query") == "who_saw":
+                run.who_saw()
+                run.complete(files)
+                run.grounds()
+            elif run.asked:
+                run.searched()
+            run.beside(table, now_ns)
         except (KeyError, TypeError, AttributeError, ValueError):
             # A log may sign what it likes, schemas too: such entries have fields that no kind of ours has.
             run.find("entry_undecodable", "question.json", "an entry without the fields of its kind")
@@ -124,25 +74,26 @@ class _Check:
         self.findings: list[Finding] = []
         self.key: forms.Key | None = None
         self.checkpoint: forms.Checkpoint | None = None
+        self.span: spans.Span | None = None
         self.entries: dict[int, Entry] = {}
         self.asked: dict[str, Any] = {}
         self.answer: list[Entry] = []
         self.proved: dict[str, int] = {}
         self.unproved: dict[str, int] = {}
         self.covered: dict[str, Any] = {}
+        self.asked_ns = 0
 
     def find(self, code: str, place: object = "", detail: object = "") -> None:
         if len(self.findings) < 200:
             self.findings.append(Finding(code, str(place), str(detail)))
 
-    def read(self, path: str) -> dict[str, bytes] | None:
+    def read(self, path: str | bytes) -> dict[str, bytes] | None:
         """The bundle's files."""
-        name = os.path.basename(path)
+        name = os.path.basename(path) if isinstance(path, str) else "-"
         try:
-            if os.path.isdir(path):
+            if isinstance(path, str) and os.path.isdir(path):
                 return forms.folder(path)
-            with open(path, "rb") as file:
-                files, changed, exact = forms.unarchived(file.read(forms.MAX_BUNDLE + 1))
+            files, changed, exact = forms.unarchived(path if isinstance(path, bytes) else _archive(path))
         except (OSError, forms.Wrong) as error:
             self.find("bundle_unreadable", name, error.strerror if isinstance(error, OSError) else error)
             return None
@@ -178,23 +129,44 @@ class _Check:
         """Every entry under the checkpoint; schemas come before their use."""
         assert self.checkpoint is not None
         schemas = {_SCHEMA_PREFIX: _SCHEMA_OF_SCHEMAS}
+        leaves = self._range(files)
         known = (match for match in map(_ENTRY.fullmatch, files) if match is not None)
-        for index in sorted({int(match[2]) for match in known}):
-            leaf, proof = files.get("entries/%d" % index), files.get("proofs/%d" % index)
-            if leaf is None or proof is None:
-                self.find("file_missing", "%s/%d" % ("entries" if leaf is None else "proofs", index))
-                continue
-            head = "c2sp.org/tlog-proof@v1\nindex %d\n" % index
-            try:
-                hashes = forms.proof_of(proof, head, files["checkpoint"])
-            except forms.Wrong as error:
-                self.find("file_changed", "proofs/%d" % index, error)
-                continue
-            if not forms.included(forms.leaf_hash(leaf), index, self.checkpoint.size, hashes, self.checkpoint.root):
-                self.find("entry_not_proved", index)
-                continue
-            self._decode(index, leaf, schemas)
+        for index in sorted({*leaves, *(int(match[2]) for match in known)}):
+            leaf = leaves[index] if index in leaves else self._proved(files, index)
+            if leaf is not None:
+                self._decode(index, leaf, schemas)
         self.proved["entries"] = len(self.entries)
+
+    def _range(self, files: dict[str, bytes]) -> dict[int, bytes]:
+        """The leaves of a range that the bundle holds whole; none of them has a proof of its own beside that."""
+        assert self.checkpoint is not None
+        try:
+            self.span = spans.read(files, self.checkpoint.size, self.checkpoint.root)
+        except complete.LeftOut as error:
+            self.find(*error.args)
+        leaves = dict(enumerate(self.span.leaves, self.span.lo)) if self.span else {}
+        for name in sorted(files):
+            match = _ENTRY.fullmatch(name)
+            if match is not None and int(match[2]) in leaves:
+                self.find("file_stray", name)
+        return leaves
+
+    def _proved(self, files: dict[str, bytes], index: int) -> bytes | None:
+        """An entry's leaf, when its proof leads to the checkpoint."""
+        assert self.checkpoint is not None
+        leaf, proof = files.get("entries/%d" % index), files.get("proofs/%d" % index)
+        if leaf is None or proof is None:
+            self.find("file_missing", "%s/%d" % ("entries" if leaf is None else "proofs", index))
+            return None
+        try:
+            hashes = forms.proof_of(proof, "c2sp.org/tlog-proof@v1\nindex %d\n" % index, files["checkpoint"])
+        except forms.Wrong as error:
+            self.find("file_changed", "proofs/%d" % index, error)
+            return None
+        if not forms.included(forms.leaf_hash(leaf), index, self.checkpoint.size, hashes, self.checkpoint.root):
+            self.find("entry_not_proved", index)
+            return None
+        return leaf
 
     def _decode(self, index: int, leaf: bytes, schemas: dict[str, str]) -> None:
         text = schemas.get(leaf[:8].hex())
@@ -213,56 +185,21 @@ class _Check:
             return
         self.entries[index] = Entry(index, kind, body)
 
-    def history(self, files: dict[str, bytes], kept: Sequence[bytes]) -> None:
+    def history(self, files: dict[str, bytes], kept: Sequence[bytes], states: Sequence[bytes]) -> None:
         """That the checkpoint continues each one that the auditor kept: those in the bundle, and his own."""
         assert self.key is not None
-        inside = [(name, files[name]) for name in sorted(files) if name.startswith("kept/")]
-        for name in sorted(files):
-            match = _KEPT.fullmatch(name)
-            if match and match[1] == "consistency" and "kept/" + match[2] not in files:
-                self.find("file_missing", "kept/" + match[2])
-        for name, note in inside:
-            self._continues(files, name, note)
-        own = [("--checkpoint %d" % number, note) for number, note in enumerate(kept, 1)]
-        for name, note in own:
-            self._continues(files, name, note)
-        if own:
-            self.proved["history"] = len(own)
-        else:
-            self.unproved["history"] = len(inside)
-
-    def _continues(self, files: dict[str, bytes], name: str, note: bytes) -> None:
-        assert self.key is not None
         assert self.checkpoint is not None
-        try:
-            old = forms.opened(note, self.key)
-        except forms.Wrong as error:
-            self.find("kept_invalid", name, error)
-            return
-        if name.startswith("kept/") and name != "kept/%d" % old.size:
-            self.find("kept_invalid", name, "of another size than its name says")
-            return
-        place, hashes = "consistency/%d" % old.size, []
-        if old.size > self.checkpoint.size:
-            self.find("log_cut_off", name, "%d > %d" % (old.size, self.checkpoint.size))
-            return
-        if old.size not in (0, self.checkpoint.size) or place in files:
-            if place not in files:
-                self.find("history_not_shown", name, old.size)
-                return
-            try:
-                hashes = forms.proof_of(files[place], "old %d\n" % old.size, files["checkpoint"])
-            except forms.Wrong as error:
-                self.find("file_changed", place, error)
-                return
-        if not forms.continued(old, self.checkpoint, hashes):
-            self.find("history_rewritten", old.size, name)
+        own, inside = history.judged(files, self.key, self.checkpoint, kept, states, self.find)
+        if own:
+            self.proved["history"] = own
+        else:
+            self.unproved["history"] = inside
 
     def strays(self, files: dict[str, bytes]) -> None:
         """Every file of the bundle is one that was judged."""
         for name in sorted(files):
             if name not in ("vkey", "checkpoint", "question.json") and not (
-                _ENTRY.fullmatch(name) or _KEPT.fullmatch(name) or complete.FILE.fullmatch(name)
+                any(one.fullmatch(name) for one in (_ENTRY, history.FILE, complete.FILE, spans.FILE))
             ):
                 self.find("file_stray", name)
 
@@ -271,31 +208,38 @@ class _Check:
         data = files.get("question.json", b"")
         try:
             asked = json.loads(data.decode("utf-8"))
-            if (
-                canonical(asked) + b"\n" != data
-                or asked["format"] != FORMAT
-                or asked["query"] != "who_saw"
-                or asked.keys() - {"sealed"} != _ASKED
-            ):
+            if asked["format"] != FORMAT and isinstance(asked["format"], str):
+                self.find("format_unknown", "question.json", asked["format"][:80])
+                return
+            if canonical(asked) + b"\n" != data or asked["format"] != FORMAT or not _in_form(asked):
                 raise forms.Wrong("not in its one form")
-            entry = self.entries.get(asked["asked"])
-            rows = [(int(row["index"]), list(map(int, row["positions"]))) for row in asked["answer"]]
-            tags = [bytes.fromhex(tag) for tag in asked["tags"]]
+            entry, tags = self.entries.get(asked["asked"]), [bytes.fromhex(tag) for tag in asked.get("tags", ())]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             self.find("file_changed", "question.json", "not a question in its one form")
             return
         told = {name: value for name, value in asked.items() if name != "asked"}
-        if entry is None or entry.kind != "audit_query" or not asks(entry.body, told, tags, len(rows)):
+        if entry is None or entry.kind != "audit_query" or not asks(entry.body, told, tags, len(asked["answer"])):
             self.find("question_differs", "question.json", asked["asked"])
             return
         self.asked = asked
         self.proved["question"] = entry.index
-        for index, positions in rows:
-            found = self.entries.get(index)
+        self.asked_ns = entry.body["time_ns"]
+        about_subjects = asked["query"] == "who_saw"
+        strange = [] if about_subjects and "sealed" in asked else [complete.FILE]
+        strange += [] if "range" in asked else [spans.FILE]
+        for name in sorted(files):
+            if any(one.fullmatch(name) for one in strange):
+                self.find("file_stray", name)
+
+    def who_saw(self) -> None:
+        """The entries of the answer, each of which concerns the subjects."""
+        tags = [bytes.fromhex(tag) for tag in self.asked["tags"]]
+        for row in self.asked["answer"]:
+            found = self.entries.get(row["index"])
             if found is None:
-                self.find("answer_missing", index)
-            elif not concerns(found, tags, positions):
-                self.find("answer_foreign", index)
+                self.find("answer_missing", row["index"])
+            elif not concerns(found, tags, row["positions"]):
+                self.find("answer_foreign", row["index"])
             else:
                 self.answer.append(found)
         self.proved["answer"] = len(self.answer)
@@ -306,12 +250,7 @@ class _Check:
 
     def complete(self, files: dict[str, bytes]) -> None:
         """That the answer leaves nothing out, where the question says that segments prove it."""
-        if not self.asked or self.checkpoint is None:
-            return
-        if "sealed" not in self.asked:
-            for name in sorted(files):
-                if complete.FILE.fullmatch(name):
-                    self.find("file_stray", name)
+        if "sealed" not in self.asked or self.checkpoint is None:
             return
         tags, size = [bytes.fromhex(tag) for tag in self.asked["tags"]], self.asked["size"]
         told = {int(row["index"]): sorted(row["positions"]) for row in self.asked["answer"]}
@@ -350,50 +289,49 @@ class _Check:
 
     def grounds(self) -> None:
         """What each release of the answer rests on, as far as it is in the bundle."""
-        decisions = {one.body["id"]: one for one in self.entries.values() if one.kind == "decision"}
         releases = [one for one in self.answer if one.kind == "release"]
-        judged = 0
-        for one in releases:
-            decision = decisions.get(one.body["decision"])
-            if decision is None or decision.index > one.index:
-                self.find("decision_missing", one.index)
-            elif decision.body["effect"] != "allow" or decision.body["consumer"] != one.body["recipient"]:
-                self.find("decision_differs", one.index, "effect, recipient")
-            else:
-                differing = [name for name in _SAME if decision.body[name] != one.body[name]]
-                if differing:
-                    self.find("decision_differs", one.index, ", ".join(differing))
-                judged += 1
-            if one.body["time_ns"] >= one.body["expires_ns"]:
-                self.find("release_expired", one.index)
-            self._agreement(one)
-            self._policy(one)
         if releases:
-            self.proved["decisions"] = judged
+            self.proved["decisions"] = grounds.judged(releases, self.entries, self.find)
             self.unproved["deliveries"] = len(releases)
             self.unproved["ended"] = len(releases)
 
-    def _agreement(self, one: Entry) -> None:
-        name = one.body["agreement"]
-        if name is None:
+    def searched(self) -> None:
+        """That each entry of the answer answers the question, and that no other of the range does."""
+        assert self.checkpoint is not None
+        before = len(self.findings)
+        found = searched.judged(self.asked, self.entries, self.span, self.find)
+        if found is None:
             return
-        state = ""
-        for event in self._before(one.index, "control"):
-            if event.body["aggregate"] == "agreement/%s" % name:
-                state = str(event.body["type"])
-        if state != "agreement.approved/1":
-            self.find("agreement_not_in_force", one.index, "%s: %s" % (name, state or "-"))
+        self.answer = [self.entries[index] for index in found.answer]
+        for at, one in enumerate(self.answer):
+            if one.index in found.facts:  # for the report: an agreement's event says itself not whose it is
+                self.answer[at] = Entry(one.index, one.kind, {**one.body, **found.facts[one.index]})
+        self.proved["answer"] = self.proved["fits"] = len(self.answer)
+        filters, whole = self.asked["filter"], self.span is not None and len(self.findings) == before
+        if whole and self.span is not None:
+            self.proved["range"] = len(self.span.leaves)
+            names = ("first", "last", "earliest_ns", "latest_ns", "backwards")
+            values = (self.span.lo, self.span.hi - 1, found.earliest_ns, found.latest_ns, found.backwards)
+            self.covered = dict(zip(names, values))
+        told = {
+            "omitted": not whole,
+            "period": whole and (self.covered["first"] > 0 or self.covered["last"] + 1 < self.asked["size"]),
+            "times": "from_ns" in filters or "until_ns" in filters,
+            "officer": "officer" in filters,
+            "acks": self.asked["query"] == "unconfirmed" and not whole,
+            "permitted": any(one.kind == "release" for one in self.answer),
+        }
+        self.unproved.update({name: len(self.answer) for name, holds in told.items() if holds})
+        if self.checkpoint.size - self.asked["size"] > 1:
+            self.unproved["later"] = self.checkpoint.size - self.asked["size"] - 1
 
-    def _policy(self, one: Entry) -> None:
-        active = None
-        for event in self._before(one.index, "policy_revision"):
-            if event.body["event"] in ("activated", "withdrawn"):
-                active = event.body["revision"] if event.body["event"] == "activated" else None
-        if active != one.body["policy_revision"]:
-            self.find("policy_not_active", one.index, active or "-")
-
-    def _before(self, index: int, kind: str) -> list[Entry]:
-        return [self.entries[at] for at in sorted(self.entries) if at < index and self.entries[at].kind == kind]
+    def beside(self, data: bytes | None, now_ns: int | None) -> None:
+        """A table beside the bundle, and the clock of this machine."""
+        if data is not None and tables.judged(data, [one.index for one in self.answer], self.find):
+            self.proved["table"] = len(self.answer)
+        if now_ns is not None:
+            future = sum(1 for one in self.entries.values() if one.body["time_ns"] > now_ns + _SKEW_NS)
+            self.unproved.update({"future": future} if future else {})
 
     def result(self) -> Result:
         """All of it."""
@@ -412,4 +350,20 @@ class _Check:
             self.proved,
             self.unproved,
             self.covered,
+            self.asked_ns,
         )
+
+
+def _archive(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(forms.MAX_BUNDLE + 1)
+
+
+def _in_form(asked: dict[str, Any]) -> bool:
+    """Whether a question has the one form of its query."""
+    if asked["query"] in searched.QUERIES:
+        return searched.in_form(asked)
+    rows = [(row["index"], *row["positions"]) for row in asked["answer"]]
+    if any(type(one) is not int for row in rows for one in row):
+        return False
+    return bool(asked["query"] == "who_saw" and asked.keys() - {"sealed"} == _ASKED)

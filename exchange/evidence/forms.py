@@ -135,6 +135,14 @@ def opened(note: bytes, key: Key) -> Checkpoint:
     return Checkpoint(int(body[2]), _base64(body[3], 32), text + "\n")
 
 
+def stated(text: bytes, key: Key) -> Checkpoint:
+    """The checkpoint in three lines that nobody signed."""
+    body = re.fullmatch("([^\n]*)\n(0|[1-9][0-9]{0,17})\n([^\n]{44})\n", text.decode("utf-8", "replace"))
+    if body is None or body[1] != key.name:
+        raise Wrong("not a checkpoint of this log")
+    return Checkpoint(int(body[2]), _base64(body[3], 32), text.decode("utf-8"))
+
+
 def _base64(text: str, length: int) -> bytes:
     try:
         data = base64.b64decode(text, validate=True)

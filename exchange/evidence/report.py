@@ -7,7 +7,7 @@ import html
 import json
 from typing import Any, Iterator
 
-from .check import Entry, Result
+from .result import Entry, Result
 from .words import LANGUAGES, said
 
 _STYLE = """
@@ -39,8 +39,12 @@ dt [lang] { display: block } dd { margin: 0; overflow-wrap: anywhere }
 def lines(result: Result, language: str) -> Iterator[str]:
     """The verdict for a terminal."""
     yield said("verdict_ok" if result.ok else "verdict_bad", language, count=len(result.findings))
-    for one in result.findings:
-        yield one.code + ": " + said("finding_" + one.code, language, place=one.place, detail=one.detail)
+    if result.question and result.question["query"] != "who_saw":
+        yield said("question_" + result.question["query"], language)
+        for key, value in _filters(result.question["filter"]):
+            yield "  - " + said(key, language) + ("：" if language == "zh" else ": ") + value
+    for line in findings(result, language):
+        yield line
     for head, kind, counts in (
         ("head_proved", "proved_", result.proved),
         ("head_unproved", "unproved_", result.unproved),
@@ -56,6 +60,12 @@ def lines(result: Result, language: str) -> Iterator[str]:
     for name in ("key_fingerprint", "checkpoint_fingerprint"):
         if getattr(result, name):
             yield said(name, language) + ("：" if language == "zh" else ": ") + getattr(result, name)
+
+
+def findings(result: Result, language: str) -> Iterator[str]:
+    """What is wrong, a line each."""
+    for one in result.findings:
+        yield one.code + ": " + said("finding_" + one.code, language, place=one.place, detail=one.detail)
 
 
 def page(result: Result, name: str, digest: str, now: dt.datetime) -> str:
@@ -110,13 +120,46 @@ def _facts(rows: list[tuple[str, str]]) -> Iterator[str]:
 def _question(result: Result) -> str:
     if not result.question:
         return "<p>%s</p>" % _both("question_none")
-    tags = "".join("<li><code>%s</code></li>" % html.escape(str(tag)) for tag in result.question["tags"])
-    asked = _both("question_asked", index=result.question["asked"], size=result.question["size"])
-    return "<p>%s</p><ul>%s</ul><p>%s</p>" % (_both("question_who_saw"), tags, asked)
+    question = result.question
+    parts = ["<p>%s</p>" % _both("question_" + question["query"])]
+    if question["query"] == "who_saw":
+        parts.append(
+            "<ul>%s</ul>" % "".join("<li><code>%s</code></li>" % html.escape(str(tag)) for tag in question["tags"])
+        )
+    elif question["filter"]:
+        parts.append("<dl>%s</dl>" % "".join(_facts(_filters(question["filter"]))))
+    else:
+        parts.append("<p>%s</p>" % _both("filter_none"))
+    parts.append(
+        "<p>%s</p>"
+        % _both("question_asked", index=question["asked"], size=question["size"], time=_utc(result.asked_ns))
+    )
+    return "".join(parts)
+
+
+def _filters(given: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        ("filter_" + name, _utc(value) if name in ("from_ns", "until_ns") else str(value))
+        for name, value in sorted(given.items())
+    ]
+
+
+def _utc(ns: int) -> str:
+    """A time to the second, in UTC; what is no time of a calendar as it stands."""
+    try:
+        at = dt.datetime(1970, 1, 1) + dt.timedelta(seconds=ns // 10**9)  # noqa: DTZ001  # UTC
+    except OverflowError:
+        return "%d ns" % ns
+    return at.strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _covered(result: Result) -> Iterator[tuple[str, dict[str, Any]]]:
     told = result.covered
+    if "first" in told:
+        earliest, latest = _utc(told["earliest_ns"]), _utc(told["latest_ns"])
+        yield "covered_range", {"first": told["first"], "last": told["last"], "size": result.size}
+        yield "covered_times", {"earliest": earliest, "latest": latest, "backwards": told["backwards"]}
+        return
     yield "covered_entries", {"sealed": told["sealed"], "entries": told["entries"], "size": result.size}
     for place, end in told["records"].items():
         yield "covered_records", {"place": place, "end": end}
@@ -127,10 +170,14 @@ def _covered(result: Result) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _answer(result: Result) -> str:
     if not result.answer:
-        return "<p>%s</p>" % _both("answer_none") if result.question else ""
+        return "<p>%s</p>" % _both(_none(result)) if result.question else ""
     names = ("index", "time", "what", "who", "dataset", "purpose", "fields")
     head = "".join("<th>%s</th>" % _both("col_" + name) for name in names)
     return "<table><thead><tr>%s</tr></thead><tbody>%s</tbody></table>" % (head, "".join(map(_row, result.answer)))
+
+
+def _none(result: Result) -> str:
+    return "answer_none" if result.question["query"] == "who_saw" else "answer_none_found"
 
 
 def _row(one: Entry) -> str:
@@ -142,12 +189,11 @@ def _row(one: Entry) -> str:
 
 def _cells(one: Entry) -> str:
     body = one.body
-    at = dt.datetime(1970, 1, 1) + dt.timedelta(seconds=body["time_ns"] // 10**9)  # noqa: DTZ001  # UTC
-    who = body.get("recipient") or body.get("consumer") or body.get("department") or "-"
+    who = body.get("recipient") or body.get("consumer") or body.get("department") or body.get("owner") or "-"
     why = ", ".join(str(body[name]) for name in ("purpose", "case", "agreement") if body.get(name))
     cells = [
         str(one.index),
-        at.strftime("%Y-%m-%d %H:%M:%S"),
+        _utc(body["time_ns"]),
         None,
         who,
         body.get("dataset") or "-",
@@ -164,7 +210,8 @@ def _shown(body: dict[str, Any]) -> str:
             return ", ".join("%s (%s)" % (field["path"], field["mask"]["kind"]) for field in json.loads(body["fields"]))
         except (ValueError, KeyError, TypeError):
             return "?"
-    return ", ".join(body.get("reasons") or ()) or "-"
+    told = [*(body.get("reasons") or ()), *(body.get(name) for name in ("type", "event", "use", "revision", "query"))]
+    return ", ".join(str(one) for one in told if one) or "-"
 
 
 def _compare(result: Result) -> str:

@@ -10,8 +10,8 @@ from exchange.audit.entries import make
 from exchange.audit.log import AuditLog
 from exchange.audit.note import open_checkpoint
 from exchange.control.model import Principal
-from exchange.errors import Refused
-from exchange.names import digest
+from exchange.errors import Invalid, Refused
+from exchange.names import digest, has_wrong_check
 from exchange.settings import Settings
 from exchange.signing.merkle import leaf_hash
 from exchange.site import VKEY
@@ -131,3 +131,15 @@ class Auditing(Engines):
     def tags(self, subject_type: str, ids: Sequence[str]) -> tuple[str, ...]:
         """The tags of these subjects, in hex; their ids go no further."""
         return tuple(sorted({tag.hex() for tag in self.tagger.tags(subject_type, ids)}))
+
+    def asked_tags(self, subject_type: str, ids: Sequence[str], *, as_written: bool) -> tuple[str, ...]:
+        """The same for somebody who asks who saw them. A wrong check digit is a slip of the pen before it is a subject,
+        and the answer would be that nobody saw it; records that have such an id are asked for `as_written`.
+
+        Raises:
+            Invalid: `subject_id_check_digit`, with the place among the ids and never the id.
+        """
+        wrong = (number for number, one in enumerate(ids, 1) if has_wrong_check(subject_type, one))
+        if not as_written and (number := next(wrong, 0)):
+            raise Invalid("subject_id_check_digit", number=number)
+        return self.tags(subject_type, ids)

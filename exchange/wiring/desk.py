@@ -157,8 +157,10 @@ class Desk(Protocol):
         """The releases that left out records which could not be shown as agreed, for the department that owns them."""
         ...
 
-    def who_saw(self, subject_type: str, ids: Sequence[str]) -> list[Row]:
-        """For an auditor: every release and refusal that concerns these subjects, each with whether it is proved."""
+    def who_saw(self, subject_type: str, ids: Sequence[str], *, as_written: bool = False) -> list[Row]:
+        """For an auditor: every release and refusal that concerns these subjects, each with whether it is proved.
+        `as_written`: an id with a wrong check digit, too, for records may have such.
+        """
         ...
 
     def search(self, what: "What", sought: "Sought", after: int, most: int) -> list[Row]:
@@ -189,9 +191,25 @@ class Desk(Protocol):
         """For an auditor: the proof of an entry in the form of C2SP tlog-proof."""
         ...
 
-    def evidence_bundle(self, subject_type: str, ids: Sequence[str], kept: Sequence[bytes]) -> bytes:
+    def evidence_bundle(
+        self, subject_type: str, ids: Sequence[str], kept: Sequence[bytes], *, as_written: bool = False
+    ) -> bytes:
         """For an auditor: who saw these subjects, with every proof and the way from these kept checkpoints, in one
         file (`exchange.evidence`).
+        """
+        ...
+
+    def search_bundle(
+        self,
+        what: "What",
+        sought: "Sought",
+        kept: Sequence[bytes],
+        *,
+        complete: bool,
+        on_entries: Callable[[int], None] = lambda _: None,
+    ) -> bytes:
+        """For an auditor: what a search finds, in the same way; see `exchange.wiring.searched.search_bundle`. Of an
+        exchange elsewhere `on_entries` hears nothing.
         """
         ...
 
@@ -382,7 +400,7 @@ class LocalDesk:
         """See `Desk.withheld`."""
         return list(self.exchange.withheld(self.who, dataset))
 
-    def who_saw(self, subject_type: str, ids: Sequence[str]) -> list[Row]:
+    def who_saw(self, subject_type: str, ids: Sequence[str], *, as_written: bool = False) -> list[Row]:
         """See `Desk.who_saw`."""
         from exchange.wiring.sealed import seal_what_is_due
 
@@ -390,7 +408,7 @@ class LocalDesk:
         seal_what_is_due(self.exchange)
         return [
             {"subject": tag, **asdict(sighting), "proved": proved}
-            for tag in self.exchange.tags(subject_type, ids)
+            for tag in self.exchange.asked_tags(subject_type, ids, as_written=as_written)
             for sighting, proved in self.exchange.who_saw(self.who, bytes.fromhex(tag))
         ]
 
@@ -435,12 +453,29 @@ class LocalDesk:
         self._as_auditor("audit proof")
         return self.exchange.audit.evidence(index)
 
-    def evidence_bundle(self, subject_type: str, ids: Sequence[str], kept: Sequence[bytes]) -> bytes:
+    def evidence_bundle(
+        self, subject_type: str, ids: Sequence[str], kept: Sequence[bytes], *, as_written: bool = False
+    ) -> bytes:
         """See `Desk.evidence_bundle`."""
         from exchange.wiring.evidence import bundle
 
         self._as_auditor("audit bundle")
-        return bundle(self.exchange, self.who, self.exchange.tags(subject_type, ids), kept)
+        tags = self.exchange.asked_tags(subject_type, ids, as_written=as_written)
+        return bundle(self.exchange, self.who, tags, kept)
+
+    def search_bundle(
+        self,
+        what: "What",
+        sought: "Sought",
+        kept: Sequence[bytes],
+        *,
+        complete: bool,
+        on_entries: Callable[[int], None] = lambda _: None,
+    ) -> bytes:
+        """See `Desk.search_bundle`."""
+        from exchange.wiring.searched import search_bundle
+
+        return search_bundle(self.exchange, self.who, what, sought, kept, complete=complete, on_entries=on_entries)
 
     def _as_auditor(self, action: str) -> None:
         if "auditor" not in self.who.roles:

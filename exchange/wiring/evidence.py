@@ -3,22 +3,24 @@
 import base64
 import io
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from exchange.audit import tiles
-from exchange.audit.note import open_checkpoint
-from exchange.errors import Refused
+from exchange.audit.note import checkpoint_of, open_checkpoint
+from exchange.errors import Refused, Tampered
 from exchange.names import canonical
 from exchange.site import VKEY
 
 if TYPE_CHECKING:
+    from exchange.audit.note import Checkpoint
     from exchange.audit.sealing import Answer, Part
     from exchange.control.model import Principal
     from exchange.wiring.exchange import Exchange
 
 FORMAT: Final = "exchange.evidence/1"
 _BEHIND: Final = 2_000  # entries that a bundle holds whole, because no segment covers them yet
+_LINES: Final = 3  # of a checkpoint: origin, size, root
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 
 
@@ -30,13 +32,12 @@ def bundle(exchange: "Exchange", who: "Principal", tags: Sequence[str], kept: Se
 
     Raises:
         Refused: `auditor_required`, audited.
-        Tampered: `audit_note_invalid` for a kept checkpoint that the log's key did not sign.
-        Invalid: `audit_entry_unknown` for one that is ahead of this log.
+        Tampered: `audit_note_invalid`, `audit_log_shorter` for a kept checkpoint.
     """
     vkey = exchange.settings.path(VKEY).read_text("utf-8").strip()
     if "auditor" not in who.roles:
         exchange.refuse(who, "audit bundle", Refused("auditor_required"))
-    olds = {open_checkpoint(note, vkey).size: note for note in kept}
+    olds = opened_kept(exchange, vkey, kept)
     asked = [bytes.fromhex(tag) for tag in tags]
     shown = _sealed(exchange, asked)
     size, positions = _seen(exchange, asked)
@@ -55,13 +56,7 @@ def bundle(exchange: "Exchange", who: "Principal", tags: Sequence[str], kept: Se
         who, "who_saw", parameters=question, tags=asked, size=size, results=len(question["answer"]), told=True
     )
     # A crash here: a question of the auditor's whose answer nobody got.
-    note = exchange.audit.checkpoint()
-    signed = open_checkpoint(note, vkey)
-    files = {
-        "question.json": canonical({**question, "asked": entry}) + b"\n",
-        "vkey": vkey.encode() + b"\n",
-        "checkpoint": note,
-    }
+    signed, files = begun(exchange, vkey, question, entry, olds)
     wanted = {*positions, entry, *_grounds(exchange, positions, signed.size)}
     if shown is not None:
         # Up to the checkpoint, unless the log has grown too much since: then up to what the answer covers.
@@ -69,15 +64,59 @@ def bundle(exchange: "Exchange", who: "Principal", tags: Sequence[str], kept: Se
         wanted |= {*range(shown.entries, end), *shown.indexes, *(one.segment.index for one in shown.parts)}
         for one in shown.parts:
             files.update(segment_files(one))
-    for index in wanted:
-        files[f"entries/{index}"] = exchange.audit.leaf(index)
-        files[f"proofs/{index}"] = tiles.proof_text(index, exchange.audit.proof(index, signed.size), note)
+    put_entries(exchange, files, wanted, signed.size)
+    return archive(files)
+
+
+def opened_kept(exchange: "Exchange", vkey: str, kept: Sequence[bytes]) -> dict[int, bytes]:
+    """Checkpoints that an auditor kept, by size: signed notes, or the three lines of one (what he keeps of a
+    verification has no signature).
+
+    Raises:
+        Tampered: `audit_note_invalid`; `audit_log_shorter` for one that is ahead of this log: its end is gone.
+    """
+    olds = {}
+    for note in kept:
+        plain = note.decode("utf-8", "replace")
+        signed = "\n\n" in plain or plain.count("\n") != _LINES
+        size = (open_checkpoint(note, vkey) if signed else checkpoint_of(plain, vkey)).size
+        if size > exchange.audit.size:
+            raise Tampered("audit_log_shorter", kept=size, size=exchange.audit.size)
+        olds[size] = note
+    return olds
+
+
+def begun(
+    exchange: "Exchange", vkey: str, question: Mapping[str, Any], entry: int, olds: Mapping[int, bytes]
+) -> tuple["Checkpoint", dict[str, bytes]]:
+    """The published checkpoint, and what every bundle has: question, key, checkpoint, the way from kept ones."""
+    note = exchange.audit.checkpoint()
+    signed = open_checkpoint(note, vkey)
+    files = {
+        "question.json": canonical({**question, "asked": entry}) + b"\n",
+        "vkey": vkey.encode() + b"\n",
+        "checkpoint": note,
+    }
     for old, earlier in olds.items():
         hashes = exchange.audit.consistency(old, signed.size)
         lines = [f"old {old}", *(base64.b64encode(one).decode() for one in hashes), ""]
         files[f"kept/{old}"] = earlier
         files[f"consistency/{old}"] = "\n".join(lines).encode() + b"\n" + note
-    return archive(files)
+    return signed, files
+
+
+def put_entries(
+    exchange: "Exchange",
+    files: dict[str, bytes],
+    indexes: Iterable[int],
+    size: int,
+    on_entries: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Entries with their proofs under the checkpoint of this size, which is among the files."""
+    for number, (index, leaf, proof) in enumerate(exchange.audit.proved(indexes, size), 1):
+        on_entries(number)
+        files[f"entries/{index}"] = leaf
+        files[f"proofs/{index}"] = tiles.proof_text(index, proof, files["checkpoint"])
 
 
 def segment_files(part: "Part") -> dict[str, bytes]:

@@ -223,10 +223,10 @@ class ReadingRoom(LocalDesk):
         found = self.exchange.who_saw(self.who, bytes.fromhex(check("tag", tag)))
         return [{"subject": tag, **asdict(sighting), "proved": proved} for sighting, proved in found]
 
-    def tag(self, subject_type: str, one_id: str) -> str:
-        """The tag of a subject, for an auditor; the id goes no further."""
+    def tag(self, subject_type: str, one_id: str, *, as_written: bool) -> str:
+        """The tag of a subject, for an auditor; the id goes no further. As `Auditing.asked_tags`."""
         self._as_auditor("audit who-saw")
-        (tag,) = self.exchange.tags(subject_type, [one_id])
+        (tag,) = self.exchange.asked_tags(subject_type, [one_id], as_written=as_written)
         return tag
 
     def proof(self, index: int) -> Proof:

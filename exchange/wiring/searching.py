@@ -101,9 +101,8 @@ def search(exchange: "Exchange", who: Principal, what: What, sought: Sought, spa
     check_may(exchange, who, what, sought)
     if not 1 <= most <= MOST_FOUND:
         raise Invalid("search_range", where="limit", found=most, needed=f"1 … {MOST_FOUND}")
-    if sought.from_ns is not None and sought.until_ns is not None and sought.until_ns <= sought.from_ns:
-        raise Invalid("search_range", where="until", found=sought.until_ns, needed=f"> {sought.from_ns}")
-    wanted = _wanted(exchange, what, sought, span.size)
+    check_period(sought)
+    wanted = wanted_of(exchange, what, sought, span.size)
     told = _TOLD[what][2]
     size = exchange.audit.size if span.size is None else span.size
     index = exchange.followed()
@@ -122,7 +121,7 @@ def check_may(exchange: "Exchange", who: Principal, what: What, sought: Sought) 
 
 def count(exchange: "Exchange", what: What, sought: Sought, span: Span, most: int) -> int:
     """How many there are in a span, counted no further than to `most`: for whoever has just been told some of them."""
-    wanted = _wanted(exchange, what, sought, span.size)
+    wanted = wanted_of(exchange, what, sought, span.size)
     return exchange.followed().count(wanted, span.after, most, span.before)
 
 
@@ -175,7 +174,12 @@ def every(exchange: "Exchange", who: Principal, what: What, sought: Sought, size
         yield from rows
 
 
-def _wanted(exchange: "Exchange", what: What, sought: Sought, size: int | None) -> "Wanted":
+def wanted_of(exchange: "Exchange", what: What, sought: Sought, size: int | None = None) -> "Wanted":
+    """The question as the index takes it: the officer by pseudonym; over the log as it was at a size.
+
+    Raises:
+        Invalid: `search_filter_unusable`: a control character.
+    """
     from exchange.audit.subjects import Wanted
 
     kind, aggregate, _ = _TOLD[what]
@@ -186,6 +190,12 @@ def _wanted(exchange: "Exchange", what: What, sought: Sought, size: int | None) 
     officer = None if sought.officer is None else exchange.actors.name(asked.pop("officer"))
     more = {"kinds": (kind,), "aggregate": aggregate, "unconfirmed": what == "unconfirmed", "size": size}
     return Wanted(**{**asked, "officer": officer, **more})
+
+
+def check_period(sought: Sought) -> None:
+    """Raises `Invalid("search_range")` for a period that ends before it begins, or when it begins."""
+    if sought.from_ns is not None and sought.until_ns is not None and sought.until_ns <= sought.from_ns:
+        raise Invalid("search_range", where="until", found=sought.until_ns, needed=f"> {sought.from_ns}")
 
 
 def _row(exchange: "Exchange", index: int, facts: Mapping[str, Any], told: Sequence[str]) -> Row:

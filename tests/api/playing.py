@@ -69,6 +69,7 @@ ORDER: Final[tuple[tuple[str, str, dict[str, tuple[str, str]]], ...]] = (
     ("seal_index", AUDITOR, {}),
     *((f"audit_{what}", AUDITOR, {}) for what in WHATS),
     ("audit_bundle", AUDITOR, {}),
+    ("audit_search_bundle", AUDITOR, {}),
     ("audit_entry", AUDITOR, {}),
     ("audit_detail", AUDITOR, {"index": ("audit_queries", "-1.index")}),
     ("expire_details", AUDITOR, {}),

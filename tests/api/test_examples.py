@@ -11,7 +11,7 @@ from tests.api.calling import Api
 from tests.api.playing import ORDER, operations, played
 
 _TEXT: Final = {
-    *("metrics", "problem_page", "audit_bundle", "audit_proof", "checkpoint", "read", "lookup"),
+    *("metrics", "problem_page", "audit_bundle", "audit_search_bundle", "audit_proof", "checkpoint", "read", "lookup"),
     *("log_checkpoint", "log_tile", "log_entries"),
 }
 

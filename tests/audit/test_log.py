@@ -180,6 +180,28 @@ def test_an_entry_in_the_callers_transaction(tmp_path: Path) -> None:
         assert log.wait(control(2).id).index == 3
 
 
+def test_many_proofs_are_the_proofs_of_each(tmp_path: Path) -> None:
+    """In the order of the log, however they are asked for; the hashes beside a range lead from it to the root; leaves
+    of a range are those that stand there.
+    """
+    with log_at(tmp_path) as log:
+        entries = [release(number) for number in range(300)]
+        log.submit(entries)
+        log.wait(entries[-1].id)
+        size = log.size
+        wanted = [size - 1, 3, 256, 255, 0, 290]
+        shown = list(log.proved(wanted, size))
+        assert shown == [(index, log.leaf(index), log.proof(index, size)) for index in sorted(wanted)]
+        assert list(log.leaves(250, 260)) == [log.leaf(index) for index in range(250, 260)]
+        assert list(log.leaves(-5, 10**9)) == [log.leaf(index) for index in range(size)]
+        assert sorted(log.range_proof(7, 8, size)) == sorted(log.proof(7, size))
+        assert log.range_proof(0, size, size) == []
+        for ask in (lambda: list(log.proved([size], size)), lambda: log.range_proof(0, size + 1, size + 1)):
+            with pytest.raises(Invalid) as error:
+                ask()
+            assert error.value.code == "audit_entry_unknown"
+
+
 def test_reading_beyond_the_log(tmp_path: Path) -> None:
     """An index or size outside the published log is refused."""
     with log_at(tmp_path) as log:

@@ -146,6 +146,45 @@ def _ack(index: int) -> Entry:
     return make("ack", entry_id("ack", index), START_NS, index=index, **told)
 
 
+def test_what_was_so_at_a_size_is_found_for_ever(tmp_path: Path, index_of: Open) -> None:
+    """Below a size the index answers as the log was then: a release that was confirmed later is unconfirmed there."""
+    with log_at(tmp_path) as log:
+        told = [release(1), release(2)]
+        log.submit(told)
+        log.wait(told[-1].id)
+        size = log.size
+        one = size - 2
+        more = [
+            make(
+                "ack",
+                entry_id("a"),
+                START_NS,
+                release=told[0].id,
+                index=one,
+                recipient="ny.minzheng",
+                outcome="received",
+            ),
+            release(3),
+        ]
+        log.submit(more)
+        log.wait(more[-1].id)
+        index = index_of("index")
+        index.follow(TOPICS, _reader(RECORDS), log)
+        last = log.size - 1
+
+        def found(at: int | None) -> list[int]:
+            return list(index.find(Wanted(("release",), unconfirmed=True, size=at), -1, 9))
+
+        assert (found(size), found(log.size), found(None)) == ([one, one + 1], [one + 1, last], [one + 1, last])
+        times = [body["time_ns"] for _, _, body in log.entries(one, log.size)]
+        assert index.period(times[1], None, log.size) == (one + 1, last)
+        assert index.period(None, times[1], size)[1] == one
+        assert index.period(1 << 62, 1, log.size) == (None, None)
+        for odd in ("\x00", "", "'", "x" * 300, "\n"):  # no database may take offence at what somebody asks for
+            assert index.find(Wanted(("release",), dataset=odd, field=odd), -1, 9) == {}
+        index.close()
+
+
 def test_following_goes_on_where_it_was(tmp_path: Path, index_of: Open) -> None:
     """Entries and records that come later are taken in by the next call, once."""
     with log_at(tmp_path) as log:

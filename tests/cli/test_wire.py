@@ -1,5 +1,6 @@
 """HTTP from the command line: places where nothing answers, answers that are none, a connection that is kept."""
 
+import socket
 import socketserver
 import threading
 from collections.abc import Iterator
@@ -72,6 +73,48 @@ def test_what_is_answered(place: str) -> None:
     wire.close()
     assert wire.json("GET", ["json"])  # made anew
     wire.close()
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+def test_an_answer_that_is_cut_off_is_none(tmp_path: Path, framing: str) -> None:
+    """After any number of its bytes: an error that says so, in both languages, and never a shorter answer."""
+    from exchange.messages import describe
+
+    body = b"PK" + bytes(38)
+    head = {"length": f"Content-Length: {len(body)}\r\n\r\n", "chunked": "Transfer-Encoding: chunked\r\n\r\n28\r\n"}
+    answer = f"HTTP/1.1 200 OK\r\n{head[framing]}".encode() + body + (b"\r\n0\r\n\r\n" if framing == "chunked" else b"")
+    begin, whole = answer.index(body), len(answer)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "s"))
+        listening.listen()
+        end = whole if framing == "length" else begin + len(body) + 3  # from the last chunk's 0 on all is there
+        for stop in (*range(begin, end), whole):
+            said = threading.Thread(target=_say, args=(listening, answer[:stop]))
+            said.start()
+            wire = Wire(f"unix:{tmp_path / 's'}", "t", "en")
+            if stop == whole:
+                assert wire.send("GET", ["me"])[2] == body
+            else:
+                with pytest.raises(Unavailable) as error:
+                    wire.send("GET", ["me"])
+                assert error.value.code == "server_cut_off"
+                count = stop - begin if framing == "length" else len(body) * (stop >= begin + len(body))  # whole chunks
+                assert [
+                    describe(error.value, language)[0].rpartition("/s")[2].lstrip(":： ") for language in ("en", "zh")
+                ] == [
+                    f"the answer of the exchange was cut off after {count} bytes; nothing of it was used",
+                    f"交换平台的应答在 {count} 字节后中断，未采用其中任何内容",
+                ]
+            wire.close()
+            said.join()
+
+
+def _say(listening: socket.socket, answer: bytes) -> None:
+    """Answers one request with these bytes and no more."""
+    connection, _ = listening.accept()
+    with connection:
+        connection.recv(65_536)
+        connection.sendall(answer)
 
 
 @pytest.mark.parametrize("path", ["none", "deep", "moved", "broken"])

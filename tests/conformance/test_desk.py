@@ -340,7 +340,8 @@ STEPS = (
     Step("execute", AUTHORITY, lambda desk, site: desk.execute(c.ApprovePolicy(_revision(site)))),
     Step("read", CHECKER, lambda desk, _: list(desk.read(READ, {}, "jsonl"))),
     # Auditing.
-    Step("who_saw", AUDITOR, lambda desk, _: desk.who_saw("person", [MEMBERS[0], NEIGHBOUR])),
+    Step("who_saw", AUDITOR, lambda desk, _: desk.who_saw("person", [MEMBERS[0], NEIGHBOUR], as_written=True)),
+    Step("who_saw", AUDITOR, lambda desk, _: desk.who_saw("person", [MEMBERS[0], NEIGHBOUR]), "subject_id_check_digit"),
     Step("who_saw", CHECKER, lambda desk, _: desk.who_saw("person", [MEMBERS[0]]), "auditor_required"),
     *(Step("search", AUDITOR, _searched(what)) for what in WHATS),
     Step("search", AUDITOR, lambda desk, _: desk.search("releases", FOUND, 40, 2)),
@@ -372,6 +373,13 @@ STEPS = (
     ),
     Step(
         "evidence_bundle", CHECKER, lambda desk, _: desk.evidence_bundle("person", [MEMBERS[0]], []), "auditor_required"
+    ),
+    Step("search_bundle", AUDITOR, lambda desk, _: desk.search_bundle("releases", FOUND, [], complete=True)[:4]),
+    Step(
+        "search_bundle",
+        CHECKER,
+        lambda desk, _: desk.search_bundle("keys", Sought(), [], complete=False),
+        "auditor_required",
     ),
     Step("status", CHECKER, lambda desk, _: desk.status()),
 )

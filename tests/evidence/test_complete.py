@@ -19,6 +19,7 @@ from exchange.audit.sealing import Part, Segmented, Segments, segments_of
 from exchange.audit.segments import WIDTHS, opened, pages_proof
 from exchange.cli import lesson
 from exchange.evidence import check as judge
+from exchange.evidence.result import Result
 from exchange.names import canonical, digest
 from exchange.signing.merkle import leaf_hashes, node_hash
 from exchange.wiring.evidence import FORMAT, archive, segment_files
@@ -178,7 +179,7 @@ def _sound(world: World, tag: bytes) -> Bundle:
     return Bundle(world.leaves, tag, world.truth(tag), parts, answer.entries, frozenset(wanted))
 
 
-def _judged(folder: Path, files: Files) -> tuple[set[str], judge.Result]:
+def _judged(folder: Path, files: Files) -> tuple[set[str], Result]:
     (folder / "tried.zip").write_bytes(archive(files))
     result = judge.check(str(folder / "tried.zip"))
     return {one.code for one in result.findings} - GROUNDS, result
