@@ -197,7 +197,7 @@ def test_one_line_for_each_request_and_no_value_in_it(shared: Api) -> None:
         shared.get(f"/v1/datasets/{NEIGHBOUR}/records", CHECKER, purpose=NEIGHBOUR, case=NEIGHBOUR),
         shared.get(f"/{NEIGHBOUR}?{NEIGHBOUR}={NEIGHBOUR}", CHECKER),
         shared.ask(NEIGHBOUR, f"/v1/datasets/{DATASET}", CHECKER),
-        shared.post("/v1/audit/who-saw", {"ids": [NEIGHBOUR]}, AUDITOR),
+        shared.post("/v1/audit/who-saw", {"ids": [NEIGHBOUR], "as_written": True}, AUDITOR),
     ]
     lines = shared.logged[before:]
     assert [one.status for one in requests] == [200, 403, 400, 400, 404, 405, 200]

@@ -198,7 +198,9 @@ class World:
 def world_of() -> World:
     """A log of the schemas and a story of 300 entries."""
     story = _story(random.Random(7), 300)
-    schemas = [schema_entry(kind_of(name), START_NS) for name in ("schema", *sorted(set(KINDS) - {"schema"}))]
+    schemas = [
+        schema_entry(kind_of(name), START_NS) for name in ("schema", *sorted(set(KINDS) - {"schema", "detail_expiry"}))
+    ]
     assert len(schemas) == 14
     entries = [*schemas, *(one for one, _ in story)]
     return World([encode(one) for one in entries], [{"what": [], "time": START_NS}] * 14 + [one for _, one in story])

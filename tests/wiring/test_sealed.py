@@ -29,7 +29,7 @@ def test_what_was_sealed_answers_as_who_saw_does(site: Site) -> None:
         assert desk.seal_index() == 4  # records, their dead letters, named and ranges
         for person in (*MEMBERS, NEIGHBOUR, "110101199003070011"):
             (tag,) = exchange.tagger.tags("person", [person])
-            seen = {row["index"] for row in desk.who_saw("person", [person]) if row["index"] < size}
+            seen = {row["index"] for row in desk.who_saw("person", [person], as_written=True) if row["index"] < size}
             found = sealed.answer(exchange, [tag])
             assert (found.entries >= size, found.records[DATASET, 0] > 0, found.whole) == (True, True, True)
             others = {index: exchange.audit.entry(index) for index in found.indexes - seen if index < size}
