@@ -94,7 +94,7 @@ def encode(entry: Entry) -> bytes:
     """
     check(entry)
     kind = kind_of(entry.kind)
-    body = {name: _sorted(value) for name, value in entry.body.items()}
+    body = {**entry.body, **{name: dict(sorted(entry.body[name].items())) for name in kind.maps if entry.body[name]}}
     stream = io.BytesIO()
     try:
         fastavro.schemaless_writer(stream, kind.parsed, body)
@@ -140,7 +140,3 @@ def decode(leaf: bytes, schemas: Mapping[bytes, Any]) -> tuple[str, dict[str, An
 def schema_entry(kind: Kind, time_ns: int) -> Entry:
     """The entry that makes a kind's schema known to the log; its id follows from the schema."""
     return make("schema", entry_id("schema", kind.prefix), time_ns, kind=kind.name, text=kind.text)
-
-
-def _sorted(value: object) -> object:
-    return dict(sorted(value.items())) if isinstance(value, dict) else value

@@ -72,7 +72,7 @@ class LogReader:
 
     def _tile(self, level: int, n: int) -> list[bytes]:
         with disk_faults():
-            return tile_hashes(self._store, level, n, self._published.size)
+            return tile_hashes(self._store.read, level, n, self._published.size)
 
     def _leaves(self, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
         while start < stop:
@@ -80,7 +80,7 @@ class LogReader:
             size = self._published.size
             width = tiles.width_at(None, n, size)
             with disk_faults():
-                bundle = read_file(self._store, None, n, size)
+                bundle = read_file(self._store.read, None, n, size)
             leaves = tiles.unframe(bundle, width, tiles.path(None, n, width))
             until = min(stop, n * tiles.WIDTH + width)
             yield from zip(range(start, until), leaves[start % tiles.WIDTH :], strict=False)

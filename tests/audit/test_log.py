@@ -351,7 +351,7 @@ def test_two_who_wait_for_the_same_old_entry_both_have_it(tmp_path: Path, monkey
     assert looking.wait(5)
     threads[1].start()
     # Until he waits, or has been told by the log's own look at what is settled.
-    while not found and not any(slot.ready._cond._waiters for slot in list(log._slots.values())):  # type: ignore[attr-defined]
+    while not found and not any(slot.ready.waited for slot in list(log._slots.values())):
         time.sleep(0.001)
     go.set()
     for thread in threads:
