@@ -134,7 +134,12 @@ def decode(leaf: bytes, schemas: Mapping[bytes, Any]) -> tuple[str, dict[str, An
         raise Tampered("audit_leaf_undecodable", detail=type(error).__name__) from error
     if not isinstance(body, dict) or stream.read(1):
         raise Tampered("audit_leaf_undecodable", detail="bytes left over")
-    return str(parsed["name"]).rpartition(".")[2], body
+    return kind_name(parsed), body
+
+
+def kind_name(parsed: Any) -> str:  # noqa: ANN401  # fastavro's parsed form
+    """The kind that a schema is of."""
+    return str(parsed["name"]).rpartition(".")[2]
 
 
 def schema_entry(kind: Kind, time_ns: int) -> Entry:

@@ -207,6 +207,11 @@ class AuditLog(LogReader):
         return self._looked().size
 
     @property
+    def size_seen(self) -> int:
+        """The size of the last published checkpoint that was seen here; asks no store."""
+        return self._published.size
+
+    @property
     def origin(self) -> str:
         """The log's name."""
         return self._published.origin

@@ -31,8 +31,9 @@ _PENDING: Final = (
 )
 # On a file a row's step gives up the interpreter, too; so all rows come and go as one document.
 _PENDING_AT_ONCE: Final = (
-    "SELECT json_group_array(json_array(hex(id), hex(digest), hex(leaf), kind, raises, rests_on, seq)) "
-    f"FROM ({_PENDING})"
+    "SELECT json_group_array(json_array(hex(id), hex(digest), hex(leaf), kind, raises, rests_on, seq)) FROM ("
+    + _PENDING
+    + ")"
 )
 _TAKE: Final = (
     "UPDATE audit_outbox SET idx = t.idx, committed_ns = ?, leaf = NULL FROM "
@@ -131,9 +132,7 @@ class LogRows:
             with self._transaction() as connection:
                 rows = [_values(row) for brought in group for row in brought.rows]
                 for start in range(0, len(rows), _AT_ONCE):
-                    portion = rows[start : start + _AT_ONCE]
-                    if _run(connection, _insert_of(len(portion)), tuple(chain(*portion))).rowcount != len(portion):
-                        raise _KnownError
+                    _insert_new(connection, rows[start : start + _AT_ONCE])
         except _KnownError:
             return False
         return True
@@ -275,6 +274,11 @@ def _insert(connection: Connection, row: Row) -> bool:
 
 def _values(row: Row) -> tuple[object, ...]:
     return row.id, row.digest, row.leaf, row.kind, row.raises, row.rests_on
+
+
+def _insert_new(connection: Connection, rows: Sequence[tuple[object, ...]]) -> None:
+    if _run(connection, _insert_of(len(rows)), tuple(chain(*rows))).rowcount != len(rows):
+        raise _KnownError
 
 
 @cache
