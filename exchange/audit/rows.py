@@ -32,8 +32,8 @@ _PENDING: Final = (
 # On a file a row's step gives up the interpreter, too; so all rows come and go as one document.
 _PENDING_AT_ONCE: Final = (
     "SELECT json_group_array(json_array(hex(id), hex(digest), hex(leaf), kind, raises, rests_on, seq)) FROM ("
-    + _PENDING
-    + ")"
+    "SELECT id, digest, leaf, kind, raises, rests_on, seq FROM audit_outbox "
+    "WHERE idx IS NULL AND refused IS NULL ORDER BY seq LIMIT ?)"
 )
 _TAKE: Final = (
     "UPDATE audit_outbox SET idx = t.idx, committed_ns = ?, leaf = NULL FROM "
