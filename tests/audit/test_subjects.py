@@ -213,6 +213,7 @@ def test_the_probe_reads_no_whole_table_of_ranges(engine: str, tmp_path: Path) -
         connection.execute(t.SEEN.insert(), [{"tag": TAGS[0], "part": 1, "position": at} for at in range(100)])
         connection.execute(t.STREAM.insert(), [{"id": at, "part": 1, "agreement": "a", "hi": 9} for at in range(5)])
         connection.execute(t.RANGE.insert(), rows)
+        connection.execute(t.ENTRY.insert(), [{"idx": at, "time_ns": at, "facts": 1} for at in range(5_000)])
         connection.execute(sa.text("ANALYZE"))
         probe, word = (_PROBE, "QUERY PLAN ") if engine == "sqlite" else (_PROBE_ON_SERVER, "")
         plan = "\n".join(
@@ -221,7 +222,9 @@ def test_the_probe_reads_no_whole_table_of_ranges(engine: str, tmp_path: Path) -
     opened.dispose()
     if engine == "sqlite":
         assert "SEARCH e USING PRIMARY KEY (stream=? AND lo<?)" in plan
+        assert "SEARCH n USING INTEGER PRIMARY KEY" in plan
         assert "SCAN r" not in plan
     else:
         assert "Index Scan Backward using index_range_pkey" in plan
         assert "Seq Scan on index_range" not in plan
+        assert "Seq Scan on index_entry" not in plan
