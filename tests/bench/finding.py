@@ -20,7 +20,7 @@ from exchange.audit import index_tables as t
 from exchange.audit.embedded import EmbeddedAuditStore
 from exchange.audit.entries import Entry, entry_id, make
 from exchange.audit.log import AuditLog, create
-from exchange.audit.segments import Sealed, opened, seal, span_of
+from exchange.audit.segments import Sealed, look_in, opened, seal, span_of
 from exchange.audit.subjects import SubjectIndex
 from exchange.control.database import open_engine, upgrade
 from exchange.names import digest
@@ -126,9 +126,7 @@ def _look(made: Sequence[tuple[Path, Sealed]], tag: bytes, *, cold: bool) -> flo
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             os.close(descriptor)
     begun = time.perf_counter()
-    for file, sealed in made:
-        with opened(file, 24, sealed) as segment:
-            segment.look(*span_of(tag))
+    look_in(made, 24, *span_of(tag))
     return (time.perf_counter() - begun) * 1e3
 
 
