@@ -17,7 +17,7 @@ from exchange.errors import ExchangeError, Invalid, Tampered, Unavailable
 from exchange.log.server import SCHEME, is_server, reading, server_fault
 
 _GROUP: Final = 200  # submits in one transaction
-_AT_ONCE: Final = 64  # rows in one INSERT: each statement gives up the interpreter, and waits to get it back
+_AT_ONCE: Final = 128  # rows in one INSERT: each statement gives up the interpreter, and waits to get it back
 _INSERT: Final = "INSERT INTO audit_outbox (id, digest, leaf, kind, raises, rests_on) VALUES"
 _VALUES: Final = "(?, ?, ?, ?, ?, ?)"
 _UNLESS_THERE: Final = "ON CONFLICT (id) DO NOTHING"
@@ -35,14 +35,17 @@ _PENDING_AT_ONCE: Final = (
     "SELECT id, digest, leaf, kind, raises, rests_on, seq FROM audit_outbox "
     "WHERE idx IS NULL AND refused IS NULL ORDER BY seq LIMIT ?)"
 )
-_TAKE: Final = (
-    "UPDATE audit_outbox SET idx = t.idx, committed_ns = ?, leaf = NULL FROM "
-    "(SELECT json_extract(value, '$[0]') AS seq, json_extract(value, '$[1]') AS idx FROM json_each(?)) AS t "
-    "WHERE audit_outbox.seq = t.seq AND audit_outbox.idx IS NULL"
+# On a file rows are deleted and come back without their leaves: an UPDATE would leave them for ever on pages as empty
+# as the leaves were large.
+_TAKEN: Final = (
+    "SELECT json_group_array(json_array(seq, hex(id), hex(digest), kind)) FROM audit_outbox "
+    "WHERE seq IN (SELECT value FROM json_each(?)) AND idx IS NULL"
 )
+_TAKE_OUT: Final = "DELETE FROM audit_outbox WHERE seq IN (SELECT value FROM json_each(?)) AND idx IS NULL"
+_PUT_BACK: Final = "INSERT INTO audit_outbox (seq, id, digest, kind, idx, committed_ns) VALUES"
 _TAKE_ON_SERVER: Final = (
-    "UPDATE audit_outbox SET idx = t.idx, committed_ns = ?, leaf = NULL FROM unnest(?::bigint[], ?::bigint[]) "
-    "AS t (seq, idx) WHERE audit_outbox.seq = t.seq AND audit_outbox.idx IS NULL"
+    "UPDATE audit_outbox SET idx = t.idx, committed_ns = ?, leaf = NULL, raises = NULL, rests_on = NULL "
+    "FROM unnest(?::bigint[], ?::bigint[]) AS t (seq, idx) WHERE audit_outbox.seq = t.seq AND audit_outbox.idx IS NULL"
 )
 _REFUSE: Final = "UPDATE audit_outbox SET refused = ?, leaf = NULL WHERE seq = ? AND idx IS NULL"
 _BEGIN: Final = (
@@ -204,7 +207,15 @@ class LogRows:
         """Gives rows their index; how many still waited for one."""
         if is_server(self._engine):
             return _run(connection, _TAKE_ON_SERVER, (at_ns, *map(list, zip(*taken, strict=True)))).rowcount
-        return _run(connection, _TAKE, (at_ns, json.dumps(taken))).rowcount
+        index_of, numbers = dict(taken), json.dumps([seq for seq, _ in taken])
+        of_hex = bytes.fromhex
+        found = json.loads(_rows(connection, _TAKEN, (numbers,))[0][0])
+        _run(connection, _TAKE_OUT, (numbers,))
+        kept = [(seq, of_hex(one), of_hex(digest), kind, index_of[seq], at_ns) for seq, one, digest, kind in found]
+        for start in range(0, len(kept), _AT_ONCE):
+            portion = kept[start : start + _AT_ONCE]
+            _run(connection, _inserting(_PUT_BACK, len(portion)), tuple(chain(*portion)))
+        return len(found)
 
     def _begin(self, connection: Connection, head: Head) -> bool:
         """Makes the lock row; False when there is one."""
@@ -282,8 +293,12 @@ def _insert_new(connection: Connection, rows: Sequence[tuple[object, ...]]) -> N
 
 
 @cache
+def _inserting(into: str, count: int) -> str:
+    return f"{into} {', '.join([_VALUES] * count)}"
+
+
 def _insert_of(count: int) -> str:
-    return f"{_INSERT} {', '.join([_VALUES] * count)} {_UNLESS_THERE}"
+    return f"{_inserting(_INSERT, count)} {_UNLESS_THERE}"
 
 
 def _rows(connection: Connection, sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
