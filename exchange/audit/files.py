@@ -6,12 +6,18 @@ After a failed fsync the kernel may forget the written pages and report success 
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 STAGING: Final = "staging"
+_MANY: Final = 4  # below, another thread costs more than it saves
+_SIDE_BY_SIDE: Final = 8
+
+_Item = TypeVar("_Item")
 
 
 class Files(Protocol):
@@ -137,17 +143,35 @@ def _sync(folder: Path) -> None:
         os.close(handle)
 
 
-def put(files: Files, items: Iterable[tuple[str, bytes]]) -> None:
-    """Writes files whole, through `staging/`, and makes bytes and names durable. What was there is replaced."""
-    folders: dict[str, None] = {}
-    for name, data in items:
-        folder = name.rpartition("/")[0]
+def put(files: Files, items: Sequence[tuple[str, bytes]]) -> None:
+    """Writes files whole, through `staging/`, and makes bytes and names durable. What was there is replaced.
+
+    Many are made durable side by side: a disk does several at the price of one.
+    """
+    folders = {name: name.rpartition("/")[0] for name, _ in items}
+    temporary = {name: f"{STAGING}/.{name.replace('/', '-')}" for name in folders}
+    for folder in dict.fromkeys(folders.values()):
         files.make_folder(folder)
-        temporary = f"{STAGING}/.{name.replace('/', '-')}"
-        files.write(temporary, data)
-        # A crash here leaves a temporary file in staging, which the next start removes.
-        files.rename(temporary, name)
-        folders[folder] = None
-    for folder in folders:
-        files.sync_folder(folder)
+    _each(lambda item: files.write(temporary[item[0]], item[1]), items)
+    # A crash here leaves temporary files in staging, which the next start removes.
+    for name in folders:
+        files.rename(temporary[name], name)
+    _each(files.sync_folder, list(dict.fromkeys(folders.values())))
     # A crash before this line may keep or lose any of the new names, never a half-written file.
+
+
+def _each(work: Callable[[_Item], None], items: Sequence[_Item]) -> None:
+    """Does this for each; where one fails the error is raised when all others have ended, too."""
+    if len(items) < _MANY:
+        for item in items:
+            work(item)
+        return
+    begun = [_pool().submit(work, item) for item in items]
+    wait(begun)
+    for one in begun:
+        one.result()
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="audit-disk")
