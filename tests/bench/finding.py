@@ -23,15 +23,17 @@ from exchange.audit.log import AuditLog, create
 from exchange.audit.segments import Sealed, look_in, opened, seal, span_of
 from exchange.audit.subjects import SubjectIndex
 from exchange.control.database import open_engine, upgrade
-from exchange.names import digest
+from exchange.names import canonical, digest
 from exchange.signing.keys import new_signing_key
 from tests.bench.clock import folder, percentile
+from tests.bench.sequencing import database_bytes, kept_bytes
 
 PARTITIONS: Final = 32
 AGREEMENTS: Final = 5
 EACH: Final = 770  # positions of a subject
 _NOW: Final = 1_795_420_800_000_000_000
 _DIGEST: Final = digest("bench")
+_FIELDS: Final = canonical([{"path": f"field_{number}", "mask": {"kind": "keep"}} for number in range(9)]).decode()
 _SPREAD: Final = 2_654_435_761  # a prime
 
 
@@ -74,16 +76,16 @@ def measured(url: str | None, sizes: Sequence[int], rounds: int, control: int) -
             begun = time.perf_counter()
             _load(engine, layout)
             name = f"{releases:,} releases, bulk-loaded in {time.perf_counter() - begun:.0f} s"
-            rows[name] = {**_asked(index, layout, rounds), "index bytes/release": _bytes(engine, "index_") // releases}
+            rows[name] = _asked(index, layout, rounds) | _sizes(engine, releases, None)
             _emptied(engine)
     if control:
         with _engine(url) as engine, folder() as place:
             layout = Layout(control, 2 * control)
             index = SubjectIndex(engine)
             begun = time.perf_counter()
-            _appended(place, index, layout)
+            kept = _appended(place, index, layout)
             name = f"{control:,} releases, appended and followed in {time.perf_counter() - begun:.0f} s (control)"
-            rows[name] = {**_asked(index, layout, rounds), "index bytes/release": _bytes(engine, "index_") // control}
+            rows[name] = _asked(index, layout, rounds) | _sizes(engine, control, kept)
             _emptied(engine)
     return rows
 
@@ -159,6 +161,12 @@ def _asked(index: SubjectIndex, layout: Layout, rounds: int) -> dict[str, Any]:
     return {**_told(found), "sightings": sightings}
 
 
+def _sizes(engine: Engine, releases: int, kept: int | None) -> dict[str, Any]:
+    """Bytes of the index for each release, two of whose records are in it, and of the log with its control rows."""
+    log = {"log bytes/release": "-" if kept is None else kept // releases}
+    return {"index bytes/release": database_bytes(engine, "index_") // releases, **log}
+
+
 def _told(found: Sequence[float]) -> dict[str, Any]:
     return {"p50": f"{percentile(found, 0.5):.1f}", "p99": f"{percentile(found, 0.99):.1f}"}
 
@@ -185,16 +193,6 @@ def _load(engine: Engine, layout: Layout) -> None:
             connection.execute(sa.text("VACUUM ANALYZE"))
 
 
-def _bytes(engine: Engine, prefix: str) -> int:
-    """What the tables of this prefix and their indexes take on disk; on SQLite the whole file."""
-    with engine.connect() as connection:
-        if engine.dialect.name == "postgresql":
-            total = "SELECT sum(pg_total_relation_size(oid)) FROM pg_class WHERE relkind = 'r' AND relname LIKE :p"
-            return int(connection.execute(sa.text(total), {"p": f"{prefix}%"}).scalar_one())
-        connection.execute(sa.text("PRAGMA wal_checkpoint(TRUNCATE)")).close()
-    return Path(str(engine.url.database)).stat().st_size
-
-
 def _copy(engine: Engine, table: sa.Table, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
     """Writes rows as fast as the database takes them."""
     names = ", ".join(columns)
@@ -219,7 +217,8 @@ def _emptied(engine: Engine) -> None:
         t.METADATA.drop_all(engine)
 
 
-def _appended(place: Path, index: SubjectIndex, layout: Layout) -> None:
+def _appended(place: Path, index: SubjectIndex, layout: Layout) -> int:
+    """Appends the releases to a log on SQLite and files, and follows it; the bytes of that log."""
     engine = open_engine(f"sqlite:///{place / 'control.db'}")
     upgrade(engine)
     key = new_signing_key(place / "log.key")
@@ -241,14 +240,21 @@ def _appended(place: Path, index: SubjectIndex, layout: Layout) -> None:
         return [layout.tag(partition, at) for at in places], places, position + len(places)
 
     index.follow({"bench.topic": PARTITIONS}, read, log)
+    kept = kept_bytes(place / "log", engine)
     log.close()
     engine.dispose()
+    return kept
 
 
 def _release(stream: int, lo: int, hi: int, number: int) -> Entry:
     return make(
         *("release", entry_id("bench", number), _NOW + number),
         agreement=f"agr-{stream % AGREEMENTS}",
+        agreement_revision=1,
+        actor="0" * 32,
+        zone="extranet",
+        format="avro",
+        fields=_FIELDS,
         decision=bytes(16),
         policy_revision=_DIGEST,
         epochs={},

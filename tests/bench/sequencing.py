@@ -57,7 +57,7 @@ def fifties(url: str | None, seconds: float) -> dict[str, Any]:
     to make bytes durable, by itself.
     """
     unpin()
-    with folder() as place, _log(url, place) as log:
+    with folder() as place, _log(url, place) as (log, _):
 
         def commit() -> None:
             entries = [_entry() for _ in range(50)]
@@ -75,7 +75,7 @@ def releases(url: str | None, readers: int, in_flight: int, seconds: float) -> d
     unpin()
     rows: dict[str, Any] = {}
     for title, work in (("handed over, steps 6 and 7", _hand_over), ("appended one at a time", _append)):
-        with folder() as place, _log(url, place) as log:
+        with folder() as place, _log(url, place) as (log, engine):
             found: list[float] = []
             times: set[int] = set()
             until, spent = time.perf_counter() + seconds, time.process_time()
@@ -85,6 +85,7 @@ def releases(url: str | None, readers: int, in_flight: int, seconds: float) -> d
                 "releases/s": round(len(found) / seconds),
                 "commits/s": round(len(times) / seconds),
                 "CPU us each": round(cpu / len(found) * 1e6),
+                "bytes each": kept_bytes(place / "log", engine) // log.size,
                 **_told(found),
             }
     return rows
@@ -151,7 +152,7 @@ def _decided() -> Any:
 
 
 @contextmanager
-def _log(url: str | None, place: Path) -> Iterator[AuditLog]:
+def _log(url: str | None, place: Path) -> Iterator[tuple[AuditLog, Engine]]:
     """A new log, open, with the epochs that `_decided` rests on."""
     engine = open_engine(url or f"sqlite:///{place / 'control.db'}")
     if url is None:
@@ -167,12 +168,30 @@ def _log(url: str | None, place: Path) -> Iterator[AuditLog]:
     control = {"type": "bench/1", "aggregate": "bench", "version": 1, "data": "{}", "data_digest": _DIGEST}
     log.append(make("control", token_bytes(16), time.time_ns(), **control, raises=dict(raised)))
     try:
-        yield log
+        yield log, engine
     finally:
         log.close()
         if url is not None:
             _cleared(engine)
         engine.dispose()
+
+
+def kept_bytes(log: Path, engine: Engine) -> int:
+    """What a log takes on disk, with its rows of the control database."""
+    files = sum(file.stat().st_size for file in log.rglob("*") if file.is_file())
+    return files + database_bytes(engine, "audit_")
+
+
+def database_bytes(engine: Engine, prefix: str) -> int:
+    """What the tables of this prefix and their indexes take on disk; on SQLite the whole file."""
+    from sqlalchemy import text
+
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            total = "SELECT sum(pg_total_relation_size(oid)) FROM pg_class WHERE relkind = 'r' AND relname LIKE :p"
+            return int(connection.execute(text(total), {"p": f"{prefix}%"}).scalar_one())
+        connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)")).close()
+    return Path(str(engine.url.database)).stat().st_size
 
 
 def _disk(place: Path) -> dict[str, list[float]]:
