@@ -28,27 +28,25 @@ from exchange.audit.taking import Taking, put
 from exchange.errors import Invalid, Tampered, Unavailable
 from exchange.log.server import is_server, place, server_fault
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 _BATCH: Final = 5_000
 _MAKING: Final = 0x45585349  # "EXSI", the key of the lock under which the tables are made on a server
 _PLAIN: Final = ("dataset", "purpose", "policy_revision", "agreement", "actor", "case")
 # The backward probe: of each stream of the position's partition the last range that begins at or before it.
 _PROBE: Final = """
-SELECT r.idx, n.time_ns, n.facts, s.position, r.lo, r.hi, r.excluded FROM index_seen AS s
+SELECT r.idx, r.time_ns, r.facts, s.position, r.lo, r.hi, r.excluded FROM index_seen AS s
 JOIN index_stream AS t ON t.part = s.part
 JOIN index_range AS r ON r.stream = t.id AND r.lo = (
     SELECT e.lo FROM index_range AS e WHERE e.stream = t.id AND e.lo <= s.position ORDER BY e.lo DESC LIMIT 1)
-CROSS JOIN index_entry AS n ON n.idx = r.idx
 WHERE s.tag = :tag AND r.hi > s.position
 """
 # The same for PostgreSQL, which would read all of index_range for the join above; SQLite has no LATERAL.
 _PROBE_ON_SERVER: Final = """
-SELECT r.idx, n.time_ns, n.facts, s.position, r.lo, r.hi, r.excluded FROM index_seen AS s
+SELECT r.idx, r.time_ns, r.facts, s.position, r.lo, r.hi, r.excluded FROM index_seen AS s
 JOIN index_stream AS t ON t.part = s.part
 CROSS JOIN LATERAL (
-    SELECT e.idx, e.lo, e.hi, e.excluded FROM index_range AS e
+    SELECT e.idx, e.time_ns, e.facts, e.lo, e.hi, e.excluded FROM index_range AS e
     WHERE e.stream = t.id AND e.lo <= s.position ORDER BY e.lo DESC LIMIT 1) AS r
-CROSS JOIN LATERAL (SELECT e.time_ns, e.facts FROM index_entry AS e WHERE e.idx = r.idx LIMIT 1) AS n
 WHERE s.tag = :tag AND r.hi > s.position
 """
 # SQLite's primary result codes for "not now".
