@@ -136,6 +136,8 @@ class Gateway:
                 position = self._batch(decided, partition, lo, until, form, attempt)
                 if position == lo:
                     self._try_again(tried, [lo], request)
+                elif len(flight) == 1:
+                    flight.sent()  # its commit goes on while the next ones are made
             release = flight.handed_over()
             if release is not None:
                 yield release

@@ -4,8 +4,8 @@ All releases in flight rest on one plan. So when the sequencer refuses one for i
 it too, and the numbers that stay empty are the last ones of the run: whether a crash comes before or after the refusal
 entries that take them, written together, no number is ever missing in between.
 
-Entries go to the log together: all that were put since the last hand-over. Those that were not sent yet when all is
-thrown away give their numbers back.
+Entries go to the log together: all that were put since the last hand-over, but the first at once. Those that were not
+sent yet when all is thrown away give their numbers back.
 """
 
 from collections import deque
@@ -86,7 +86,7 @@ class Flight:
                 entries were not stored, or nobody knows, the bytes are lost and the run is over.
         """
         first = self._waiting[0]
-        if self._unsent and not self._sent() and self._unsent == len(self._waiting):
+        if self._unsent and not self.sent() and self._unsent == len(self._waiting):
             return None
         try:
             receipt = self._parts.audit.wait(first.entry.id)
@@ -97,6 +97,19 @@ class Flight:
             return None
         self._waiting.popleft()
         return replace(first.release, index=receipt.index, checkpoint=receipt.checkpoint)
+
+    def sent(self) -> bool:
+        """Gives the log what it was not given yet; False, and nothing, where the plan of these has expired.
+
+        Raises:
+            Unavailable: whether they are stored is not known; the bytes of all that is in flight are lost.
+        """
+        if self._parts.now_ns() >= self._waiting[-1].decided.access.plan.expires_ns:
+            return False
+        unsent, self._unsent = self._unsent, 0
+        self._submit([one.entry for one in list(self._waiting)[-unsent:]])
+        # A crash here leaves release entries for bytes that nobody got: over-reported, never the other way round.
+        return True
 
     def abandoned(self) -> list[Entry]:
         """Throws away the bytes of all that is in flight, and gives its entries. Those that the sequencer refused
@@ -114,15 +127,6 @@ class Flight:
             self._submit(refused)
         # A crash here: every number up to the last is a release's or a refusal's.
         return [one.entry for one in given_up]
-
-    def _sent(self) -> bool:
-        """Gives the log what it was not given yet; False, and nothing, where the plan of these has expired."""
-        if self._parts.now_ns() >= self._waiting[-1].decided.access.plan.expires_ns:
-            return False
-        unsent, self._unsent = self._unsent, 0
-        self._submit([one.entry for one in list(self._waiting)[-unsent:]])
-        # A crash here leaves release entries for bytes that nobody got: over-reported, never the other way round.
-        return True
 
     def _refused(self, prepared: _Prepared) -> str | None:
         try:
