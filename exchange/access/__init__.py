@@ -127,7 +127,8 @@ class Gateway:
         flight, depth = self._flight, self._parts.in_flight
         tried: dict[int, int] = {}  # by first position: how often a range was prepared in vain
         while position < until or flight:
-            while position < until and len(flight) < depth:
+            filling = 2 * len(flight) <= depth  # then up to the depth: their entries go to the log together
+            while filling and position < until and len(flight) < depth:
                 decided = self._decisions.made(who, request)
                 if not flight.takes(decided):
                     break  # what is in flight rests on another plan, and goes first
@@ -135,6 +136,8 @@ class Gateway:
                 position = self._batch(decided, partition, lo, until, form, attempt)
                 if position == lo:
                     self._try_again(tried, [lo], request)
+                elif len(flight) == 1:
+                    flight.sent()  # its commit goes on while the next ones are made
             release = flight.handed_over()
             if release is not None:
                 yield release

@@ -3,6 +3,9 @@
 All releases in flight rest on one plan. So when the sequencer refuses one for its epoch, it refuses every one behind
 it too, and the numbers that stay empty are the last ones of the run: whether a crash comes before or after the refusal
 entries that take them, written together, no number is ever missing in between.
+
+Entries go to the log together: all that were put since the last hand-over, but the first at once. Those that were not
+sent yet when all is thrown away give their numbers back.
 """
 
 from collections import deque
@@ -33,6 +36,7 @@ class Flight:
         self._run = b""
         self._counters: dict[str, int] = {}
         self._waiting: deque[_Prepared] = deque()
+        self._unsent = 0  # how many of these, the last ones, the log has not been given yet
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -42,16 +46,17 @@ class Flight:
         return not self._waiting or self._waiting[0].decided is decided
 
     def put(self, decided: Decided, release: Release, *, attempt: int, format: str, **what: object) -> bool:  # noqa: A002  # the entry's word
-        """Step 6: the entry of a release is durable; False, and no entry, where the plan has expired meanwhile.
+        """Step 6: the entry of a release, which goes to the log with the next hand-over; False, and no entry, where the
+        plan has expired meanwhile.
 
         Raises:
-            Unavailable: the release may or may not be audited; its bytes are lost, and the run is over.
+            Unavailable: the run cannot begin.
         """
         now = self._parts.now_ns()
         if now >= decided.access.plan.expires_ns:
             return False
         self._start()
-        key = decided.access.agreement[0] or decided.access.plan.dataset
+        key = _key(decided)
         counter = self._counters.get(key, 0) + 1
         entry = decided.access.release_entry(
             now,
@@ -66,11 +71,10 @@ class Flight:
             format=format,
             **what,
         )
-        self._submit([entry])
-        # A crash here leaves a release entry for bytes that nobody got: over-reported, never the other way round.
         self._counters[key] = counter
         seen = release.excluded if decided.access.counts else None
         self._waiting.append(_Prepared(decided, entry, replace(release, excluded=seen)))
+        self._unsent += 1
         return True
 
     def handed_over(self) -> Release | None:
@@ -78,9 +82,12 @@ class Flight:
         more: `abandoned` is next.
 
         Raises:
-            Unavailable: nothing is handed over; the next use of the gateway finds out what became of it.
+            Unavailable: nothing is handed over; the next use of the gateway finds out what became of it. Where the
+                entries were not stored, or nobody knows, the bytes are lost and the run is over.
         """
         first = self._waiting[0]
+        if self._unsent and not self.sent() and self._unsent == len(self._waiting):
+            return None
         try:
             receipt = self._parts.audit.wait(first.entry.id)
         except Refused:
@@ -91,13 +98,31 @@ class Flight:
         self._waiting.popleft()
         return replace(first.release, index=receipt.index, checkpoint=receipt.checkpoint)
 
+    def sent(self) -> bool:
+        """Gives the log what it was not given yet; False, and nothing, where the plan of these has expired.
+
+        Raises:
+            Unavailable: whether they are stored is not known; the bytes of all that is in flight are lost.
+        """
+        if self._parts.now_ns() >= self._waiting[-1].decided.access.plan.expires_ns:
+            return False
+        unsent, self._unsent = self._unsent, 0
+        self._submit([one.entry for one in list(self._waiting)[-unsent:]])
+        # A crash here leaves release entries for bytes that nobody got: over-reported, never the other way round.
+        return True
+
     def abandoned(self) -> list[Entry]:
         """Throws away the bytes of all that is in flight, and gives its entries. Those that the sequencer refused
-        leave their numbers to refusal entries; the others stand in the log, over-reported.
+        leave their numbers to refusal entries, those that it was never given to the next releases; the others stand
+        in the log, over-reported.
         """
         given_up = list(self._waiting)
-        refused = [self._refusal(one, code) for one in given_up if (code := self._refused(one))]
+        sent = given_up[: len(given_up) - self._unsent]
+        refused = [self._refusal(one, code) for one in sent if (code := self._refused(one))]
         self._waiting.clear()  # not before it is known what became of each
+        for one in given_up[len(sent) :]:
+            self._counters[_key(one.decided)] -= 1
+        self._unsent = 0
         if refused:
             self._submit(refused)
         # A crash here: every number up to the last is a release's or a refusal's.
@@ -132,3 +157,9 @@ class Flight:
         self._run = b""
         self._counters.clear()
         self._waiting.clear()
+        self._unsent = 0
+
+
+def _key(decided: Decided) -> str:
+    """What numbers a release: its agreement, or its dataset."""
+    return decided.access.agreement[0] or decided.access.plan.dataset

@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 from exchange.audit.details import SALT_BYTES, Detail
@@ -15,7 +16,7 @@ from exchange.signing.pseudonyms import Actors
 _LARGEST_TEXT: Final = 25_000  # a question, a plan and the tags asked for fit into one leaf
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Access:
     """An answered question as its entries tell it; `decision` is the id of its decision entry."""
 
@@ -25,7 +26,7 @@ class Access:
     tags: Sequence[bytes]
     actors: Actors
 
-    @property
+    @cached_property
     def agreement(self) -> tuple[str | None, int | None]:
         """The agreement (and its revision) that the plan rests on."""
         for reason in self.plan.reasons:
@@ -105,28 +106,34 @@ class Access:
         self, now_ns: int, payload: bytes, *, run: bytes, counter: int, attempt: int, **what: object
     ) -> Entry:
         """One release of `payload`; `what` gives the range or the answer, the counts, the view's schema, the format."""
-        agreement, revision = self.agreement
         return make(
             "release",
-            entry_id(run, agreement or self.plan.dataset, counter, attempt),
+            entry_id(run, self.agreement[0] or self.plan.dataset, counter, attempt),
             now_ns,
-            **self._asked(),
-            agreement=agreement,
-            agreement_revision=revision,
-            decision=self.decision,
-            policy_revision=self.plan.policy_revision,
-            epochs=dict(self.actors.epochs(self.plan.epochs)),
-            recipient=self._department,
-            schema=self.plan.schema,
-            fields=self._fields(),
+            **self._of_each_release,
             payload_digest=digest_bytes(payload),
             payload_bytes=len(payload),
             run=run,
             counter=counter,
             attempt=attempt,
-            expires_ns=self.plan.expires_ns,
             **what,
         )
+
+    @cached_property
+    def _of_each_release(self) -> Mapping[str, Any]:
+        agreement, revision = self.agreement
+        return {
+            **self._asked(),
+            "agreement": agreement,
+            "agreement_revision": revision,
+            "decision": self.decision,
+            "policy_revision": self.plan.policy_revision,
+            "epochs": dict(self.actors.epochs(self.plan.epochs)),
+            "recipient": self._department,
+            "schema": self.plan.schema,
+            "fields": self._fields(),
+            "expires_ns": self.plan.expires_ns,
+        }
 
     def _fields(self) -> str | None:
         """What is shown, as a release says it; None when it is too much for a leaf."""

@@ -97,7 +97,7 @@ def encode(entry: Entry) -> bytes:
     """
     check(entry)
     kind = kind_of(entry.kind)
-    body = {name: _sorted(value) for name, value in entry.body.items()}
+    body = {**entry.body, **{name: dict(sorted(entry.body[name].items())) for name in kind.maps if entry.body[name]}}
     stream = io.BytesIO()
     try:
         fastavro.schemaless_writer(stream, kind.parsed, body)
@@ -139,13 +139,14 @@ def decode(leaf: bytes, schemas: Mapping[bytes, Any]) -> tuple[str, dict[str, An
         raise Tampered("audit_leaf_undecodable", detail=type(error).__name__) from error
     if not isinstance(body, dict) or stream.read(1):
         raise Tampered("audit_leaf_undecodable", detail="bytes left over")
-    return str(parsed["name"]).rpartition(".")[2], body
+    return kind_name(parsed), body
+
+
+def kind_name(parsed: Any) -> str:  # noqa: ANN401  # fastavro's parsed form
+    """The kind that a schema is of."""
+    return str(parsed["name"]).rpartition(".")[2]
 
 
 def schema_entry(kind: Kind, time_ns: int) -> Entry:
     """The entry that makes a kind's schema known to the log; its id follows from the schema."""
     return make("schema", entry_id("schema", kind.prefix), time_ns, kind=kind.name, text=kind.text)
-
-
-def _sorted(value: object) -> object:
-    return dict(sorted(value.items())) if isinstance(value, dict) else value

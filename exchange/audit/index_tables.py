@@ -66,7 +66,8 @@ ENTRY: Final = _table(
     sa.Column("facts", _BIG, nullable=False),
 )
 sa.Index("index_entry_facts", ENTRY.c.facts, ENTRY.c.idx)
-# Releases of ranges, laid into streams in which they do not overlap and rise.
+# Releases of ranges, laid into streams in which they do not overlap and rise. A range repeats time and facts of its
+# entry: who asks about a subject looks at thousands of them, each on a page of its own.
 STREAM: Final = _table(
     "stream",
     sa.Column("id", _BIG, primary_key=True, autoincrement=False),
@@ -81,6 +82,8 @@ RANGE: Final = _keyed(
     sa.Column("lo", _BIG, primary_key=True, autoincrement=False),
     sa.Column("hi", _BIG, nullable=False),
     sa.Column("idx", _BIG, nullable=False),
+    sa.Column("time_ns", sa.BigInteger, nullable=False),
+    sa.Column("facts", _BIG, nullable=False),
     sa.Column("excluded", sa.LargeBinary),
 )
 # Entries that name subjects: look-ups, their refusals, auditors' questions.

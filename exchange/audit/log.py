@@ -13,6 +13,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from exchange.audit.entries import Entry, Receipt, encode
+from exchange.audit.gate import Gate
 from exchange.audit.lag import Lag, measured
 from exchange.audit.note import Signer, check_origin, vkey
 from exchange.audit.reading import LogReader, disk_cause, disk_faults
@@ -36,7 +37,7 @@ _ALARM.addHandler(logging.NullHandler())
 class _Slot:
     """Where the outcome of an entry will lie."""
 
-    ready: threading.Event = field(default_factory=threading.Event)
+    ready: Gate = field(default_factory=Gate)
     outcome: tuple[int, int] | Mapping[str, object] | None = None  # (index, time), or why it was refused
 
 
@@ -206,6 +207,11 @@ class AuditLog(LogReader):
         return self._looked().size
 
     @property
+    def size_seen(self) -> int:
+        """The size of the last published checkpoint that was seen here; asks no store."""
+        return self._published.size
+
+    @property
     def origin(self) -> str:
         """The log's name."""
         return self._published.origin
@@ -359,7 +365,7 @@ class AuditLog(LogReader):
         for slot, outcome in slots:
             if slot is not None:
                 slot.outcome = outcome
-                slot.ready.set()
+                slot.ready.open()
 
     def _call(self) -> None:
         """Wakes the sequencer, in whatever process it is."""
@@ -372,7 +378,7 @@ class AuditLog(LogReader):
             self._stopped = self._stopped or cause
             slots, self._slots = list(self._slots.values()), {}
         for slot in slots:
-            slot.ready.set()
+            slot.ready.open()
 
     def _forget(self, ids: Sequence[bytes]) -> None:
         """Lets go of slots that nothing will fill; who waits for one looks again."""
@@ -380,7 +386,7 @@ class AuditLog(LogReader):
             slots = [self._slots.pop(entry_id, None) for entry_id in ids]
         for slot in slots:
             if slot is not None:
-                slot.ready.set()
+                slot.ready.open()
 
     def _settled(self, entry_id: bytes) -> tuple[int, int] | Mapping[str, object] | None:
         """The outcome by the outbox's word; None while the entry waits for its checkpoint."""

@@ -88,7 +88,7 @@ def read_first(store: AuditStore, place: Place, size: int) -> bytes:
 
     The log may have outgrown that tree: then the full tile is there, and the partial ones are not.
     """
-    data, where = read_file(store, place.level, place.n, size), tiles.path(place.level, place.n, place.width)
+    data, where = read_file(store.read, place.level, place.n, size), tiles.path(place.level, place.n, place.width)
     if place.level is None:
         return b"".join(map(tiles.frame, tiles.unframe(data, place.width, where)))
     if len(data) < place.width * tiles.HASH:

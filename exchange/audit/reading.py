@@ -1,12 +1,12 @@
 """Reading what of the audit log is published: entries, their bytes, proofs."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Final
 
 from exchange.audit import tiles
-from exchange.audit.entries import decode
+from exchange.audit.entries import decode, kind_name
 from exchange.audit.schemas import KINDS, PREFIX_BYTES, kind_of, parse_schema
 from exchange.audit.sequencer import read_file, tile_hashes
 from exchange.audit.store import AuditStore, Head
@@ -43,10 +43,21 @@ class LogReader:
             return kind, body
         raise Invalid("audit_entry_unknown", entry=index)
 
-    def entries(self, start: int, stop: int) -> Iterator[tuple[int, str, dict[str, Any]]]:
-        """Published entries from `start` to before `stop`, in order: (index, kind, body)."""
+    def entries(
+        self, start: int, stop: int, kinds: Container[str] | None = None
+    ) -> Iterator[tuple[int, str, dict[str, Any]]]:
+        """Published entries from `start` to before `stop`, in order: (index, kind, body); those of these kinds alone
+        where they are given, and no other is decoded.
+        """
         for index, leaf in self._leaves(max(start, 0), min(stop, self._reaching(stop))):
-            yield index, *self._decoded(leaf)
+            if kinds is None or self._kind(leaf) in kinds:
+                yield index, *self._decoded(leaf)
+
+    def root(self, size: int) -> bytes:
+        """The root that the log had at this size; `Invalid("audit_entry_unknown")` beyond the published one."""
+        if not 0 <= size <= self._reaching(size):
+            raise Invalid("audit_entry_unknown", entry=size)
+        return tiles.root_at(size, self._tile)
 
     def leaf(self, index: int) -> bytes:
         """The bytes of a published entry, as they are hashed; `Invalid("audit_entry_unknown")` beyond the size."""
@@ -105,7 +116,7 @@ class LogReader:
 
     def _tile(self, level: int, n: int) -> list[bytes]:
         with disk_faults():
-            return tile_hashes(self._store, level, n, self._published.size)
+            return tile_hashes(self._store.read, level, n, self._published.size)
 
     def _leaves(self, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
         while start < stop:
@@ -113,20 +124,27 @@ class LogReader:
             size = self._published.size
             width = tiles.width_at(None, n, size)
             with disk_faults():
-                bundle = read_file(self._store, None, n, size)
+                bundle = read_file(self._store.read, None, n, size)
             leaves = tiles.unframe(bundle, width, tiles.path(None, n, width))
             until = min(stop, n * tiles.WIDTH + width)
             yield from zip(range(start, until), leaves[start % tiles.WIDTH :], strict=False)
             start = until
 
     def _decoded(self, leaf: bytes) -> tuple[str, dict[str, Any]]:
+        self._schema(leaf)
+        return decode(leaf, self._schemas)
+
+    def _kind(self, leaf: bytes) -> str:
+        return kind_name(self._schema(leaf))
+
+    def _schema(self, leaf: bytes) -> Any:  # noqa: ANN401  # fastavro's parsed form
         if leaf[:8] not in self._schemas:  # written by another version of this program
             index = self._store.schemas().get(leaf[:8])
             if index is None:
                 raise Tampered("audit_leaf_undecodable", detail="no schema entry for its prefix")
             prefix, parsed = parse_schema(self.entry(index)[1]["text"])
             self._schemas[prefix] = parsed
-        return decode(leaf, self._schemas)
+        return self._schemas[leaf[:8]]
 
 
 def disk_cause(error: OSError) -> str:

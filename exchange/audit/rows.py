@@ -1,23 +1,26 @@
 """The rows of an audit log in the control database: outbox, lock row, epochs, schemas. The same on every engine."""
 
+import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
+from itertools import chain
 from typing import Any, Final
 
 from sqlalchemy import Connection, CursorResult, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from exchange.audit.gate import Gate
 from exchange.audit.store import Change, Head, Known, Row
 from exchange.errors import ExchangeError, Invalid, Tampered, Unavailable
 from exchange.log.server import SCHEME, is_server, reading, server_fault
 
 _GROUP: Final = 200  # submits in one transaction
-_INSERT: Final = (
-    "INSERT INTO audit_outbox (id, digest, leaf, kind, raises, rests_on) VALUES (?, ?, ?, ?, ?, ?) "
-    "ON CONFLICT (id) DO NOTHING"
-)
+_AT_ONCE: Final = 128  # rows in one INSERT: each statement gives up the interpreter, and waits to get it back
+_INSERT: Final = "INSERT INTO audit_outbox (id, digest, leaf, kind, raises, rests_on) VALUES"
+_VALUES: Final = "(?, ?, ?, ?, ?, ?)"
+_UNLESS_THERE: Final = "ON CONFLICT (id) DO NOTHING"
 _DETAIL: Final = "INSERT INTO audit_details (name, kind, at_ns, body) VALUES (?, ?, ?, ?)"
 _KNOWN: Final = "SELECT digest, idx, committed_ns, refused FROM audit_outbox WHERE id = ?"
 _KNOWN_OF: Final = "SELECT id, digest, idx, committed_ns, refused FROM audit_outbox WHERE id IN"
@@ -27,7 +30,24 @@ _PENDING: Final = (
     "SELECT id, digest, leaf, kind, raises, rests_on, seq FROM audit_outbox "
     "WHERE idx IS NULL AND refused IS NULL ORDER BY seq LIMIT ?"
 )
-_TAKE: Final = "UPDATE audit_outbox SET idx = ?, committed_ns = ?, leaf = NULL WHERE seq = ? AND idx IS NULL"
+# On a file a row's step gives up the interpreter, too; so all rows come and go as one document.
+_PENDING_AT_ONCE: Final = (
+    "SELECT json_group_array(json_array(hex(id), hex(digest), hex(leaf), kind, raises, rests_on, seq)) FROM ("
+    "SELECT id, digest, leaf, kind, raises, rests_on, seq FROM audit_outbox "
+    "WHERE idx IS NULL AND refused IS NULL ORDER BY seq LIMIT ?)"
+)
+# On a file rows are deleted and come back without their leaves: an UPDATE would leave them for ever on pages as empty
+# as the leaves were large.
+_TAKEN: Final = (
+    "SELECT json_group_array(json_array(seq, hex(id), hex(digest), kind)) FROM audit_outbox "
+    "WHERE seq IN (SELECT value FROM json_each(?)) AND idx IS NULL"
+)
+_TAKE_OUT: Final = "DELETE FROM audit_outbox WHERE seq IN (SELECT value FROM json_each(?)) AND idx IS NULL"
+_PUT_BACK: Final = "INSERT INTO audit_outbox (seq, id, digest, kind, idx, committed_ns) VALUES"
+_TAKE_ON_SERVER: Final = (
+    "UPDATE audit_outbox SET idx = t.idx, committed_ns = ?, leaf = NULL, raises = NULL, rests_on = NULL "
+    "FROM unnest(?::bigint[], ?::bigint[]) AS t (seq, idx) WHERE audit_outbox.seq = t.seq AND audit_outbox.idx IS NULL"
+)
 _REFUSE: Final = "UPDATE audit_outbox SET refused = ?, leaf = NULL WHERE seq = ? AND idx IS NULL"
 _BEGIN: Final = (
     "INSERT INTO audit_lock (id, origin, size, root, checkpoint, committed_ns) VALUES (1, ?, ?, ?, ?, ?) "
@@ -93,9 +113,10 @@ class LogRows:
             group, self._brought = self._brought[:_GROUP], self._brought[_GROUP:]
         fault: ExchangeError | None = Unavailable("audit_stopped", cause="the entry was not stored")
         try:
-            with self._transaction() as connection:
-                for brought in group:
-                    brought.store(connection)
+            if not self._stored_at_once(group):
+                with self._transaction() as connection:
+                    for brought in group:
+                        brought.store(connection)
             # A crash here: every row is durable and will be in the log; those who brought them do not know it yet.
             fault = None
         except (Unavailable, Tampered) as error:
@@ -106,8 +127,20 @@ class LogRows:
                 following = self._brought[:1]
             for brought in group:
                 brought.end(fault)
-            for brought in following:
-                brought.ready.set()
+            for brought in (*group[1:], *following):  # the first one is this thread's own
+                brought.ready.open()
+
+    def _stored_at_once(self, group: Sequence["_Brought"]) -> bool:
+        """Stores the rows of the whole group; False, and nothing is stored, where one of their ids was there before."""
+        try:
+            with self._transaction() as connection:
+                rows = [row for brought in group for row in brought.rows]
+                for start in range(0, len(rows), _AT_ONCE):
+                    _insert_new(connection, [_values(row) for row in rows[start : start + _AT_ONCE]])
+                _keep_details(connection, rows)
+        except _KnownError:
+            return False
+        return True
 
     def known(self, entry_id: bytes) -> Known | None:
         """See `AuditStore.known`."""
@@ -133,7 +166,11 @@ class LogRows:
     def pending(self, limit: int) -> Sequence[Row]:
         """See `AuditStore.pending`."""
         with self._reading() as connection:
-            return [Row(*row) for row in _rows(connection, _PENDING, (limit,))]
+            if is_server(self._engine):
+                return [Row(*row) for row in _rows(connection, _PENDING, (limit,))]
+            found = json.loads(_rows(connection, _PENDING_AT_ONCE, (limit,))[0][0])
+            of_hex = bytes.fromhex
+            return [Row(of_hex(i), of_hex(digest), of_hex(leaf), *rest) for i, digest, leaf, *rest in found]
 
     def refuse(self, refused: Sequence[tuple[int, str]]) -> None:
         """See `AuditStore.refuse`."""
@@ -159,8 +196,7 @@ class LogRows:
             # The update comes first: it takes the write lock, so nothing below rests on what another may change.
             if _run(connection, _SWAP, new).rowcount != 1:
                 raise Unavailable("audit_stopped", cause="another sequencer moved the log")
-            taken = [(index, head.committed_ns, seq) for seq, index in change.taken]
-            if taken and _run(connection, _TAKE, taken).rowcount != len(taken):
+            if change.taken and self._take(connection, head.committed_ns, change.taken) != len(change.taken):
                 raise Tampered("audit_log_damaged", where="audit_outbox", detail="a waiting entry vanished")
             if change.refused:
                 _run(connection, _REFUSE, [(why, seq) for seq, why in change.refused])
@@ -168,6 +204,20 @@ class LogRows:
                 _run(connection, _RAISE, list(change.epochs.items()))
             if change.schemas:
                 _run(connection, "INSERT INTO audit_schemas (prefix, idx) VALUES (?, ?)", list(change.schemas.items()))
+
+    def _take(self, connection: Connection, at_ns: int, taken: Sequence[tuple[int, int]]) -> int:
+        """Gives rows their index; how many still waited for one."""
+        if is_server(self._engine):
+            return _run(connection, _TAKE_ON_SERVER, (at_ns, *map(list, zip(*taken, strict=True)))).rowcount
+        index_of, numbers = dict(taken), json.dumps([seq for seq, _ in taken])
+        of_hex = bytes.fromhex
+        found = json.loads(_rows(connection, _TAKEN, (numbers,))[0][0])
+        _run(connection, _TAKE_OUT, (numbers,))
+        kept = [(seq, of_hex(one), of_hex(digest), kind, index_of[seq], at_ns) for seq, one, digest, kind in found]
+        for start in range(0, len(kept), _AT_ONCE):
+            portion = kept[start : start + _AT_ONCE]
+            _run(connection, _inserting(_PUT_BACK, len(portion)), tuple(chain(*portion)))
+        return len(found)
 
     def _begin(self, connection: Connection, head: Head) -> bool:
         """Makes the lock row; False when there is one."""
@@ -197,42 +247,67 @@ class _Brought:
     """The rows of one `submit`, and what became of them."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
-        self._rows = rows
-        self.before: Sequence[bytes] = ()
+        self.rows = rows
+        self.before: Sequence[bytes] = []
         self.fault: ExchangeError | None = None
         self.done = False
-        self.ready = threading.Event()
+        self.ready = Gate()
 
     def store(self, connection: Connection) -> None:
         """Inserts the rows, or none of them when one reuses an id: the others in the transaction go on."""
         stored: set[bytes] = set()
         try:
-            for row in self._rows:
+            for row in self.rows:
                 if _insert(connection, row):
                     stored.add(row.id)
         except Invalid as error:
             self.fault = error
             for entry_id in stored:
                 _run(connection, "DELETE FROM audit_outbox WHERE id = ?", (entry_id,))
-        self.before = [row.id for row in self._rows if row.id not in stored]
+        self.before = [row.id for row in self.rows if row.id not in stored]
 
     def end(self, fault: ExchangeError | None) -> None:
         """The transaction has ended: with this fault, or well."""
         self.fault = self.fault or fault
         self.done = True
-        self.ready.set()
+
+
+class _KnownError(Exception):
+    """An id was there before."""
 
 
 def _insert(connection: Connection, row: Row) -> bool:
     """Inserts the row; False when it was there before. Another row under its id is `Invalid("audit_id_reused")`."""
-    values = (row.id, row.digest, row.leaf, row.kind, row.raises, row.rests_on)
-    if _run(connection, _INSERT, values).rowcount == 1:
-        if row.details:
-            _run(connection, _DETAIL, [detail.row() for detail in row.details])
+    if _run(connection, _insert_of(1), _values(row)).rowcount == 1:
+        _keep_details(connection, [row])
         return True
     if _rows(connection, _KNOWN, (row.id,))[0][0] != row.digest:
         raise Invalid("audit_id_reused", where=row.kind, id=row.id.hex())
     return False
+
+
+def _keep_details(connection: Connection, rows: Sequence[Row]) -> None:
+    details = [detail.row() for row in rows for detail in row.details]
+    if details:
+        _run(connection, _DETAIL, details)
+
+
+def _values(row: Row) -> tuple[object, ...]:
+    return row.id, row.digest, row.leaf, row.kind, row.raises, row.rests_on
+
+
+def _insert_new(connection: Connection, rows: Sequence[tuple[object, ...]]) -> None:
+    if _run(connection, _insert_of(len(rows)), tuple(chain(*rows))).rowcount != len(rows):
+        raise _KnownError
+
+
+@cache
+def _inserting(into: str, count: int) -> str:
+    return f"{into} {', '.join([_VALUES] * count)}"
+
+
+def _insert_of(count: int) -> str:
+    return f"{_inserting(_INSERT, count)} {_UNLESS_THERE}"
 
 
 def _rows(connection: Connection, sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:

@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 
 from exchange.audit.entries import entry_id, make
 from exchange.audit.log import AuditLog
-from exchange.audit.segments import PLACE, WIDTHS, List, Sealed, opened, place_of, seal, span_of
+from exchange.audit.segments import PLACE, WIDTHS, List, Sealed, look_in, opened, place_of, seal, span_of
 from exchange.errors import Invalid, Tampered
 from exchange.names import digest
 
@@ -221,12 +221,10 @@ class _Looks:
 
     def rows(self, chosen: Sequence[Segmented], low: bytes, high: bytes | None) -> list[bytes]:
         """The rows of a span of keys in these segments."""
-        found: list[bytes] = []
         for one in chosen:
             self._spans.setdefault(one, []).append((low, high))
-            with opened(self._file_of(one), WIDTHS[one.list], one.sealed) as segment:
-                found += segment.look(low, high)
-        return found
+        files = [(self._file_of(one), one.sealed) for one in chosen]
+        return look_in(files, WIDTHS[chosen[0].list], low, high) if chosen else []
 
     def parts(self) -> Iterator[Part]:
         """Of each segment what proves all that was looked at."""

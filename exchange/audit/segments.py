@@ -21,7 +21,7 @@ the logs, and whoever has these makes it again, byte for byte.
 import os
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
@@ -38,6 +38,10 @@ PAGE: Final = 256
 PLACE: Final = 16
 _HASH: Final = 32
 _AHEAD: Final = 64  # rows read at once
+_AROUND: Final = 256  # the same where a guess was near
+_GUESSES: Final = 4  # then by halves: not all keys are hashes
+_SOON: Final = 48 << 10  # bytes
+_OPEN: Final = 128  # files open at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,7 @@ class Segment:
     def __init__(self, file: Path, width: int, sealed: Sealed) -> None:
         self._file, self._width, self._sealed = file, width, sealed
         self._pages = -(-sealed.count // PAGE)
+        self._last: tuple[int, list[bytes]] = 0, []  # the rows that were read last, and the number of the first
         try:
             self._descriptor = os.open(file, os.O_RDONLY)
             size = os.fstat(self._descriptor).st_size
@@ -147,18 +152,31 @@ class Segment:
         if root(hashes) != self._sealed.root or "sha256:" + sha256(body).hexdigest() != self._sealed.digest:
             raise self._damaged("its bytes")
 
+    def expect(self, low: bytes) -> None:
+        """Tells the system that the rows from `low` on are looked at soon, where keys are hashes."""
+        if hasattr(os, "posix_fadvise"):
+            at = max(self._guess(low) * self._width - _SOON // 2, 0)
+            os.posix_fadvise(self._descriptor, at, _SOON, os.POSIX_FADV_WILLNEED)
+
+    def _guess(self, key: bytes) -> int:
+        return int.from_bytes(key[:8], "big") * self._sealed.count >> 64  # tags are evenly spread
+
     def _bound(self, key: bytes) -> int:
         """The number of the first row that is `key` or behind it."""
-        low, high = 0, self._sealed.count
-        guess = int.from_bytes(key[:8], "big") * high >> 64  # tags are evenly spread
-        reach = PAGE
+        low, high, guess, tried = 0, self._sealed.count, self._guess(key), 0
         while low < high:
-            at = min(max(guess, low), high - 1) if low <= guess < high else (low + high) // 2
-            if self._row(at) < key:
-                low, guess = at + 1, at + reach
+            most = _AHEAD if tried == 0 else _AROUND
+            middle = guess if tried < _GUESSES else (low + high) // 2
+            start = max(min(middle - most // 2, high - most), low)
+            rows = self._read_rows(start, min(most, high - start))
+            if rows[0] < key <= rows[-1]:
+                return start + bisect_left(rows, key)
+            if rows[0] >= key:
+                near, high = (start, rows[0]), start
             else:
-                high, guess = at, at - reach
-            reach *= 8
+                near, low = (start + len(rows), rows[-1]), start + len(rows)
+            guess = near[0] + self._guess(key) - self._guess(near[1])
+            tried += 1
         return low
 
     def _span(self, low: bytes, high: bytes | None) -> tuple[int, list[bytes]]:
@@ -174,11 +192,13 @@ class Segment:
         return start, rows
 
     def _read_rows(self, number: int, most: int) -> list[bytes]:
-        body = self._read(number * self._width, min(most, self._sealed.count - number) * self._width)
-        return [body[at : at + self._width] for at in range(0, len(body), self._width)]
-
-    def _row(self, number: int) -> bytes:
-        return self._read(number * self._width, self._width)
+        """So many rows from this one on; fewer, but at least one, at the end and where some were read just now."""
+        first, known = self._last
+        if not first <= number < first + len(known):
+            body = self._read(number * self._width, min(most, self._sealed.count - number) * self._width)
+            first, known = number, [body[at : at + self._width] for at in range(0, len(body), self._width)]
+            self._last = first, known
+        return known[number - first : number - first + most]
 
     def _page(self, number: int) -> bytes:
         rows = min(PAGE, self._sealed.count - number * PAGE)
@@ -209,6 +229,24 @@ def opened(file: Path, width: int, sealed: Sealed) -> Iterator[Segment]:
         yield segment
     finally:
         segment.close()
+
+
+def look_in(files: Sequence[tuple[Path, Sealed]], width: int, low: bytes, high: bytes | None) -> list[bytes]:
+    """The rows of a span of keys in each of these segments; the disk is told of all of them before the first is read.
+
+    Raises `Tampered("segment_damaged")` as `Segment`.
+    """
+    found: list[bytes] = []
+    for first in range(0, len(files), _OPEN):
+        with ExitStack() as stack:
+            portion = [
+                stack.enter_context(opened(file, width, sealed)) for file, sealed in files[first : first + _OPEN]
+            ]
+            for segment in portion if len(portion) > 1 else ():
+                segment.expect(low)
+            for segment in portion:
+                found += segment.look(low, high)
+    return found
 
 
 def rows_in(pages: Mapping[int, bytes], count: int, width: int, low: bytes, high: bytes | None) -> list[bytes] | None:

@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from exchange.audit import staging, tiles
@@ -22,6 +23,8 @@ from exchange.signing.merkle import EMPTY_ROOT, leaf_hash, leaf_hashes
 MAX_COMMIT: Final = 500  # entries
 CLOCK_STANDS: Final = "the clock does not advance"
 _CLOCK_PATIENCE: Final = 50  # milliseconds: a coarse clock may give the same time twice
+
+Read = Callable[[str], bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ class Sequencer:
     def __init__(self, store: AuditStore, key: Signer, now_ns: Callable[[], int]) -> None:
         self._store, self._key, self._now_ns = store, key, now_ns
         self.head = _recover(store, key)
-        self._edge = tiles.read_edge(self.head.size, *_readers(store, self.head.size))
+        self._edge = tiles.read_edge(self.head.size, *_readers(store.read, self.head.size))
         self._epochs = dict(store.epochs())
         self._schemas = set(store.schemas())
         store.unstage()
@@ -183,7 +186,7 @@ def _apply(store: AuditStore, head: Head) -> None:
     for path, data in files.items():
         if store.read(path) != data:
             raise Tampered("audit_log_damaged", where=path, detail="what was written reads back differently")
-    read_tile, read_bundle = _readers(store, head.size)
+    read_tile, read_bundle = _readers(lambda path: files.get(path) or store.read(path), head.size)
     if tiles.read_edge(head.size, read_tile, read_bundle).root() != head.root:
         raise Tampered("audit_log_damaged", where=name, detail="the tiles do not give the committed root")
     # 5. The checkpoint; who waits may be told when this returns.
@@ -208,7 +211,7 @@ def _recover(store: AuditStore, key: Signer) -> Head:
         _apply(store, head)
     elif published is None:
         store.publish(head.checkpoint)
-    read_tile, read_bundle = _readers(store, head.size)
+    read_tile, read_bundle = _readers(store.read, head.size)
     _check_edge(tiles.read_edge(head.size, read_tile, read_bundle), head)
     if shown.size and tiles.root_at(shown.size, read_tile) != shown.root:
         raise Tampered("audit_log_damaged", where="tile", detail="the published checkpoint is not a prefix of the log")
@@ -223,28 +226,28 @@ def _check_edge(edge: tiles.Edge, head: Head) -> None:
         raise Tampered("audit_log_damaged", where="tile/entries", detail="the last entries are not those of the tree")
 
 
-def _readers(store: AuditStore, size: int) -> tuple[tiles.ReadTile, Callable[[int], bytes]]:
+def _readers(read: Read, size: int) -> tuple[tiles.ReadTile, Callable[[int], bytes]]:
     def read_tile(level: int, n: int) -> list[bytes]:
-        return tile_hashes(store, level, n, size)
+        return tile_hashes(read, level, n, size)
 
-    return read_tile, lambda n: read_file(store, None, n, size)
+    return read_tile, lambda n: read_file(read, None, n, size)
 
 
-def tile_hashes(store: AuditStore, level: int, n: int, size: int) -> list[bytes]:
+def tile_hashes(read: Read, level: int, n: int, size: int) -> list[bytes]:
     """The hashes of a tile in the tree of this size; `Tampered("audit_log_damaged")` when it is missing or cut off."""
     width = tiles.width_at(level, n, size)
-    data = read_file(store, level, n, size)
+    data = read_file(read, level, n, size)
     if len(data) < width * tiles.HASH:
         raise Tampered("audit_log_damaged", where=tiles.path(level, n, width), detail="a tile is cut off")
     return [data[at : at + tiles.HASH] for at in range(0, width * tiles.HASH, tiles.HASH)]
 
 
-def read_file(store: AuditStore, level: int | None, n: int, size: int) -> bytes:
+def read_file(read: Read, level: int | None, n: int, size: int) -> bytes:
     """A tile's or bundle's bytes in the tree of this size; the full one does when the partial one is pruned."""
     width = tiles.width_at(level, n, size)
-    data = store.read(tiles.path(level, n, width))
+    data = read(tiles.path(level, n, width))
     if data is None and width < tiles.WIDTH:
-        data = store.read(tiles.path(level, n))
+        data = read(tiles.path(level, n))
     if data is None:
         raise Tampered("audit_log_damaged", where=tiles.path(level, n, width), detail="a tile is missing")
     return data
@@ -266,7 +269,8 @@ def _unchanged(row: Row) -> bytes:
     return row.leaf
 
 
-def _epochs_of(text: str | None) -> dict[str, int]:
+@lru_cache(1_000)  # releases under one plan rest on the same
+def _epochs_of(text: str | None) -> Mapping[str, int]:
     try:
         epochs = json.loads(text) if text else {}
     except ValueError:

@@ -10,7 +10,7 @@ begins at or before the position (audit-log.md, "Subject query").
 
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,13 +28,13 @@ from exchange.audit.taking import Taking, put
 from exchange.errors import Invalid, Tampered, Unavailable
 from exchange.log.server import is_server, place, server_fault
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 _BATCH: Final = 5_000
 _MAKING: Final = 0x45585349  # "EXSI", the key of the lock under which the tables are made on a server
 _PLAIN: Final = ("dataset", "purpose", "policy_revision", "agreement", "actor", "case")
 # The backward probe: of each stream of the position's partition the last range that begins at or before it.
 _PROBE: Final = """
-SELECT r.idx, s.position, r.lo, r.hi, r.excluded FROM index_seen AS s
+SELECT r.idx, r.time_ns, r.facts, s.position, r.lo, r.hi, r.excluded FROM index_seen AS s
 JOIN index_stream AS t ON t.part = s.part
 JOIN index_range AS r ON r.stream = t.id AND r.lo = (
     SELECT e.lo FROM index_range AS e WHERE e.stream = t.id AND e.lo <= s.position ORDER BY e.lo DESC LIMIT 1)
@@ -42,10 +42,10 @@ WHERE s.tag = :tag AND r.hi > s.position
 """
 # The same for PostgreSQL, which would read all of index_range for the join above; SQLite has no LATERAL.
 _PROBE_ON_SERVER: Final = """
-SELECT r.idx, s.position, r.lo, r.hi, r.excluded FROM index_seen AS s
+SELECT r.idx, r.time_ns, r.facts, s.position, r.lo, r.hi, r.excluded FROM index_seen AS s
 JOIN index_stream AS t ON t.part = s.part
 CROSS JOIN LATERAL (
-    SELECT e.idx, e.lo, e.hi, e.excluded FROM index_range AS e
+    SELECT e.idx, e.time_ns, e.facts, e.lo, e.hi, e.excluded FROM index_range AS e
     WHERE e.stream = t.id AND e.lo <= s.position ORDER BY e.lo DESC LIMIT 1) AS r
 WHERE s.tag = :tag AND r.hi > s.position
 """
@@ -145,16 +145,22 @@ class SubjectIndex:
 
         A bitmap of excluded positions that cannot be read counts as none: rather too many sightings than too few.
         """
-        found: dict[int, set[int]] = {}
+        found: dict[int, tuple[int, int, set[int]]] = {}  # index → time, facts, positions
         probe = sa.text(_PROBE_ON_SERVER if is_server(self._engine) else _PROBE)
+        named = sa.select(t.NAMED.c.idx, t.ENTRY.c.time_ns, t.ENTRY.c.facts, t.NAMED.c.position)
+        named = named.join(t.ENTRY, t.ENTRY.c.idx == t.NAMED.c.idx).where(t.NAMED.c.tag == tag)
         with self._guarded(), self._engine.connect() as connection:
-            for idx, position, lo, hi, excluded in connection.execute(probe, {"tag": tag}):
-                if not _is_excluded(excluded, position - lo, hi - lo):
-                    found.setdefault(idx, set()).add(position)
-            named = sa.select(t.NAMED.c.idx, t.NAMED.c.position).where(t.NAMED.c.tag == tag)
-            for idx, position in connection.execute(named):
-                found.setdefault(idx, set()).update(() if position is None else (position,))
-            return list(_sightings(connection, found))
+            for idx, time_ns, facts, position, lo, hi, excluded in connection.execute(probe, {"tag": tag}).all():
+                if excluded is None or not _is_excluded(excluded, position - lo, hi - lo):
+                    found.setdefault(idx, (time_ns, facts, set()))[2].add(position)
+            for idx, time_ns, facts, position in connection.execute(named).all():
+                found.setdefault(idx, (time_ns, facts, set()))[2].update(() if position is None else (position,))
+            texts = _texts(connection, {facts for _, facts, _ in found.values()})
+            told = {number: _told(text) for number, text in texts.items()}
+            return [
+                Sighting(index=idx, time_ns=time_ns, positions=tuple(sorted(positions)), **told[facts])
+                for idx, (time_ns, facts, positions) in sorted(found.items())
+            ]
 
     def find(self, wanted: Wanted, after: int, most: int, before: int | None = None) -> dict[int, Mapping[str, Any]]:
         """The first `most` entries behind index `after` that are wanted, or with `before` the last ones before that; in
@@ -315,29 +321,27 @@ def _conditions(wanted: Wanted) -> Iterator[sa.ColumnElement[bool]]:
         yield t.ENTRY.c.idx < wanted.size
 
 
-def _sightings(connection: Connection, found: Mapping[int, set[int]]) -> Iterator["Sighting"]:
-    wanted = sorted(found)
+def _texts(connection: Connection, numbers: Collection[int]) -> dict[int, str]:
+    """Facts by number, as they are kept."""
+    found: dict[int, str] = {}
+    wanted = sorted(numbers)
     for first in range(0, len(wanted), 500):
-        query = sa.select(t.ENTRY.c.idx, t.ENTRY.c.time_ns, t.FACTS.c.text)
-        query = query.join(t.FACTS, t.FACTS.c.id == t.ENTRY.c.facts).order_by(t.ENTRY.c.idx)
-        query = query.where(t.ENTRY.c.idx.in_(wanted[first : first + 500]))
-        for idx, time_ns, text in connection.execute(query):
-            yield _sighting(idx, time_ns, json.loads(text), tuple(sorted(found[idx])))
+        query = sa.select(t.FACTS.c.id, t.FACTS.c.text).where(t.FACTS.c.id.in_(wanted[first : first + 500]))
+        found.update((int(number), str(text)) for number, text in connection.execute(query))
+    return found
 
 
-def _sighting(idx: int, time_ns: int, facts: Mapping[str, Any], positions: tuple[int, ...]) -> "Sighting":
-    recipient = facts.get("recipient") or facts.get("consumer") or facts.get("department")
-    return Sighting(
-        index=idx,
-        kind=str(facts["kind"]),
-        time_ns=time_ns,
-        positions=positions,
-        fields=tuple(json.loads(facts["fields"])) if "fields" in facts else None,
-        recipient=recipient,
-        action=facts.get("action") or facts.get("query"),
-        reasons=tuple(facts.get("reasons", ())),
+def _told(text: str) -> dict[str, Any]:
+    """What all sightings with these facts have in common."""
+    facts = json.loads(text)
+    return {
+        "kind": str(facts["kind"]),
+        "fields": tuple(json.loads(facts["fields"])) if "fields" in facts else None,
+        "recipient": facts.get("recipient") or facts.get("consumer") or facts.get("department"),
+        "action": facts.get("action") or facts.get("query"),
+        "reasons": tuple(facts.get("reasons", ())),
         **{name: facts.get(name) for name in _PLAIN},
-    )
+    }
 
 
 def _is_excluded(excluded: bytes | None, offset: int, length: int) -> bool:

@@ -77,7 +77,7 @@ class Taking:
         put(self._connection, t.SEGMENT, self._segments)
         terms = [{"agreement": name, "text": canonical(one).decode()} for name, one in self._terms.items()]
         put(self._connection, t.TERMS, terms)
-        self._write_ranges()
+        self._write_ranges({row["idx"]: (row["time_ns"], row["facts"]) for row in entries})
 
     def _about(self, kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """What a control event is about, beyond what it says itself: an agreement's terms, a case."""
@@ -131,7 +131,7 @@ class Taking:
             found.update((bytes(digest), int(number)) for digest, number in self._connection.execute(query))
         return found
 
-    def _write_ranges(self) -> None:
+    def _write_ranges(self, entries: Mapping[int, tuple[int, int]]) -> None:
         """Each range goes into the first stream of its partition and agreement that ends before it begins."""
         if not self._ranges:
             return
@@ -152,9 +152,9 @@ class Taking:
                 number = len(streams) + 1
                 by_key.setdefault((part, agreement), []).append(number)
             streams[number] = (part, agreement, body["hi"])
-            rows.append(
-                {"stream": number, "lo": body["lo"], "hi": body["hi"], "idx": index, "excluded": body["excluded"]}
-            )
+            row = {"stream": number, "lo": body["lo"], "hi": body["hi"], "excluded": body["excluded"]}
+            time_ns, facts = entries[index]
+            rows.append({**row, "idx": index, "time_ns": time_ns, "facts": facts})
         put(self._connection, t.RANGE, rows)
         changed = [
             {"id": number, "part": part, "agreement": agreement, "hi": hi}

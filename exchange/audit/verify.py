@@ -14,8 +14,10 @@ A log re-signed with its own key after a change is sound in itself. Only a check
 """
 
 import hashlib
+import marshal
 import re
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -25,12 +27,13 @@ from exchange.audit.verify_rights import MustRestartError
 from exchange.audit.verify_rules import Rules
 from exchange.audit.verify_sources import Served, Source, TooLargeError, source_of
 from exchange.audit.verify_state import State, read_state
-from exchange.audit.verify_tiles import Workers, checked, split
+from exchange.audit.verify_tiles import Hashed, Workers, checked, split
 from exchange.audit.verify_verdict import Finding, Verdict
 
 MAX_FINDINGS: Final = 200
 _HOPELESS: Final = 1_000  # findings after which reading on tells an auditor nothing new
 _SMALL: Final = 64  # full tiles for each process, below which starting one takes longer than it saves
+_SCHEMAS: Final = 4  # tiles at the beginning, in which most schemas stand
 _SAVED: Final = 4_096  # full tiles after which a long run keeps how far it came
 _TILE: Final = re.compile(r"tile/(entries|[0-9]|[1-5][0-9]|6[0-3])/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
 _BUNDLE: Final = re.compile(r"staging/([0-9]{1,19})-[0-9a-f]{64}")
@@ -53,9 +56,9 @@ def verify(
 
     `witnesses` are the verifier keys of those whose signatures under anchors are to hold.
 
-    `jobs` processes hash a large folder beside this one, which takes the entries in order. `state` is a file of the
-    auditor's: a run goes on where the last sound one ended, and keeps in it how far it came; a log that does not
-    continue what the file holds is read from its first entry. Without `rules` the structure alone is checked.
+    `jobs` processes hash a large folder and read its entries beside this one, which judges them in order. `state` is
+    a file of the auditor's: a run goes on where the last sound one ended, and keeps in it how far it came; a log that
+    does not continue what the file holds is read from its first entry. Without `rules` the structure alone is checked.
 
     Raises:
         Invalid: `audit_key_malformed`; `audit_state_damaged`, `audit_state_foreign`. Whatever is wrong with the log is
@@ -146,12 +149,14 @@ class _Verification:
         full, at_once = self._size // 256, self._start % 256 == 0
         files = ((path_of("entries", n, 256), path_of("0", n, 256)) for n in range(first, full))
         many = self._jobs > 1 and self._source.folder is not None and full - first >= _SMALL * self._jobs and at_once
-        workers = Workers(self._source.folder, files, self._jobs) if many and self._source.folder else None
+        workers: Workers | None = None
         try:
             for n in range(first, count):
                 self._expect(n)
-                root, digest = (workers.next() if workers is not None and n < full else None) or (None, None)
-                self._tile(n, root, digest)
+                if many and n < full and workers is None and self._schemas_known(n - first):
+                    rest = islice(files, n - first, None)
+                    workers = Workers(self._source.folder or Path(), rest, self._jobs, self._texts())
+                self._tile(n, workers.next() if workers is not None and n < full else None)
                 if self._found > _HOPELESS:
                     break
                 if n % _SAVED == _SAVED - 1 and n < full:
@@ -161,6 +166,13 @@ class _Verification:
         finally:
             if workers is not None:
                 workers.close()
+
+    def _schemas_known(self, done: int) -> bool:
+        """Whether other processes can read entries: after the first tiles, where their schemas stand."""
+        return not self._judged or done >= _SCHEMAS
+
+    def _texts(self) -> Sequence[str]:
+        return self._rules.texts if self._judged else ()
 
     def _expect(self, n: int) -> None:
         if self._source.folder is None:
@@ -218,22 +230,25 @@ class _Verification:
         elif (size, root) not in self._held and size:
             raise MustRestartError  # it lies before where this run began
 
-    def _tile(self, n: int, hashed: bytes | None, digest: bytes | None) -> None:
-        """One tile of level 0. `hashed` is its root when another process found it sound, of a bundle of this digest."""
+    def _tile(self, n: int, hashed: Hashed | None) -> None:
+        """One tile of level 0; `hashed` when another process found it sound."""
         full = (n + 1) * 256 <= self._size
         if not full or self._start > n * 256 or any(n * 256 < size < (n + 1) * 256 for size in self._kept):
             self._examine(n)
             return
-        if hashed is not None and not self._judged:
-            self._pushed(n, hashed)
+        if hashed is not None and (hashed.entries is not None or not self._judged):
+            entries = marshal.loads(hashed.entries) if hashed.entries is not None else ()  # noqa: S302  # our process's
+            for index, (prefix, kind, body) in enumerate(entries, n * 256):
+                self._rules.take_body(index, prefix, kind, body)
+            self._pushed(n, hashed.root)
             return
         bundle = self._quick(path_of("entries", n, 256))
         if hashed is None:
             leaves = split(bundle) if bundle is not None else None
             root = checked(leaves, self._quick(path_of("0", n, 256)) or b"")
         else:
-            sound = bundle is not None and hashlib.sha256(bundle).digest() == digest
-            leaves, root = (split(bundle), hashed) if sound and bundle is not None else (None, None)
+            sound = bundle is not None and hashlib.sha256(bundle).digest() == hashed.digest
+            leaves, root = (split(bundle), hashed.root) if sound and bundle is not None else (None, None)
         if root is None or leaves is None:
             self._examine(n)
             return

@@ -8,7 +8,8 @@ import hashlib
 import io
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import IO, Any, Final
 
 import fastavro
@@ -113,16 +114,34 @@ class Rules:
 
     def take(self, index: int, leaf: bytes) -> None:
         """The entry at this index."""
-        parsed, prefix = self._schemas.get(leaf[:8]), leaf[:8]
-        if parsed is None or (prefix not in self._announced and self._announced):
-            self._refuse_schema(index, prefix)
+        parsed = self._known(index, leaf[:8])
+        if parsed is None:
             return
         body = _decoded(parsed, leaf[8:])
         if body is None:
             self._report("entry_undecodable", index, "its body does not fit its schema")
             self.lost()
             return
-        kind = str(parsed["name"]).rpartition(".")[2]
+        self._judge(index, kind_of(parsed), body)
+
+    def take_body(self, index: int, prefix: bytes, kind: str, body: Mapping[str, Any]) -> None:
+        """The same for one that `decoded_all` has read, by a text that is among `texts`."""
+        if self._known(index, prefix) is not None:
+            self._judge(index, kind, body)
+
+    @property
+    def texts(self) -> Sequence[str]:
+        """The schemas that are announced so far."""
+        return self._texts
+
+    def _known(self, index: int, prefix: bytes) -> Any:  # noqa: ANN401 - fastavro's parsed schema; None: refused
+        parsed = self._schemas.get(prefix)
+        if parsed is None or (prefix not in self._announced and self._announced):
+            self._refuse_schema(index, prefix)
+            return None
+        return parsed
+
+    def _judge(self, index: int, kind: str, body: Mapping[str, Any]) -> None:
         self.counts[kind] = self.counts.get(kind, 0) + 1
         self._ids.take(index, body["id"])
         rule = self._rules.get(kind)
@@ -223,6 +242,30 @@ class _Ids:
                     yield int.from_bytes(record[16:], "big")
                 seen.add(record[:16])
             file.close()
+
+
+def decoded_all(leaves: Sequence[bytes], texts: Sequence[str]) -> list[tuple[bytes, str, dict[str, Any]]] | None:
+    """Prefix, kind and body of each leaf, by the schemas of these texts alone; None where one is not to be read."""
+    forms = _forms(tuple(texts))
+    found = []
+    for leaf in leaves:
+        form = forms.get(leaf[:8])
+        body = _decoded(form[1], leaf[8:]) if form is not None else None
+        if form is None or body is None:
+            return None
+        found.append((leaf[:8], form[0], body))
+    return found
+
+
+@lru_cache(4)
+def _forms(texts: tuple[str, ...]) -> dict[bytes, tuple[str, Any]]:
+    parsed = {_prefix(text): _parsed(text) for text in texts}
+    return {prefix: (kind_of(one), one) for prefix, one in parsed.items() if one is not None}
+
+
+def kind_of(parsed: Any) -> str:  # noqa: ANN401 - fastavro's parsed schema
+    """The kind that a schema is of."""
+    return str(parsed["name"]).rpartition(".")[2]
 
 
 def _prefix(text: str) -> bytes:

@@ -8,6 +8,7 @@ of the entries: memory grows with one segment, not with the log.
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import IO, Any, Final
 
 from exchange.audit.verify_forms import peaks, tree
@@ -49,7 +50,7 @@ class Segments:
         """The rows that an entry gives; each entry comes here, in order."""
         if self._start is None:
             self._start = index
-        if kind in _NAMING:
+        if kind in _NAMING and body["tags"]:
             self._rows["@named"].add([tag + _bytes(index) for tag in sorted(set(body["tags"]))])
         if kind == "release" and body["lo"] is not None:
             self._rows["@ranges"].add(list(_range_rows(index, body)))
@@ -156,9 +157,14 @@ def _range_rows(index: int, body: Mapping[str, Any]) -> Iterator[bytes]:
     lo, hi, partition = body["lo"], body["hi"], body["partition"]
     if not (0 <= lo < hi <= lo + _LONGEST and partition >= 0):
         return  # no range of a release: it is named by another rule
-    place = hashlib.sha256(body["topic"].encode() + b"\x00" + partition.to_bytes(4, "big")).digest()[:16]
+    place = _place(body["topic"], partition)
     for first in range(lo, hi, _SPAN):
         yield place + _bytes(first) + _bytes(min(first + _SPAN, hi)) + _bytes(index)
+
+
+@lru_cache(1_000)
+def _place(topic: str, partition: int) -> bytes:
+    return hashlib.sha256(topic.encode() + b"\x00" + partition.to_bytes(4, "big")).digest()[:16]
 
 
 def _bytes(number: int) -> bytes:

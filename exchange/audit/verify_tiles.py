@@ -5,11 +5,13 @@ which looks again and says what it is.
 """
 
 import hashlib
+import marshal
 import multiprocessing
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -17,10 +19,20 @@ from typing import Final
 WIDTH: Final = 256
 _MAX_FILE: Final = WIDTH * (2 + 65_535)
 _CHUNK: Final = 64  # tiles of one task
+_CHUNK_READ: Final = 16  # the same where their entries come with them
 _AHEAD: Final = 4  # tasks for each process
 _sha256 = hashlib.sha256
 
-Hashed = tuple[bytes, bytes] | None  # the tile's root and the SHA-256 of its bundle; None: look yourself
+
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """A tile that is sound: its root, the SHA-256 of its bundle, and its entries (prefix, kind, body), marshalled;
+    None where they were not asked for, or one of them is not to be read.
+    """
+
+    root: bytes
+    digest: bytes
+    entries: bytes | None
 
 
 def split(bundle: bytes, width: int = WIDTH) -> list[bytes] | None:
@@ -56,18 +68,31 @@ def checked(leaves: Sequence[bytes] | None, tile: bytes) -> bytes | None:
     return perfect(hashes) if b"".join(hashes) == tile else None
 
 
-def hash_range(folder: str, files: Sequence[tuple[str, str]]) -> list[Hashed]:
-    """For each pair of bundle and tile of a folder."""
-    found: list[Hashed] = []
+def hash_range(folder: str, files: Sequence[tuple[str, str]], texts: Sequence[str] = ()) -> list[Hashed | None]:
+    """For each pair of bundle and tile of a folder, None: look yourself. Entries are read by the schemas of `texts`."""
+    found: list[Hashed | None] = []
     for bundle_file, tile_file in files:
         try:
             bundle, tile = (_read(Path(folder, file)) for file in (bundle_file, tile_file))
         except OSError:
             found.append(None)
             continue
-        root = checked(split(bundle), tile)
-        found.append(None if root is None else (root, _sha256(bundle).digest()))
+        leaves = split(bundle)
+        root = checked(leaves, tile)
+        if root is None or leaves is None:
+            found.append(None)
+        else:
+            found.append(Hashed(root, _sha256(bundle).digest(), _entries(leaves, texts)))
     return found
+
+
+def _entries(leaves: Sequence[bytes], texts: Sequence[str]) -> bytes | None:
+    if not texts:
+        return None
+    from exchange.audit.verify_rules import decoded_all  # only where it is needed: it is not the standard library's
+
+    decoded = decoded_all(leaves, texts)
+    return None if decoded is None else marshal.dumps(decoded)
 
 
 def _read(path: Path) -> bytes:
@@ -77,20 +102,23 @@ def _read(path: Path) -> bytes:
 
 
 class Workers:
-    """Processes that hash ranges of full tiles ahead of who takes them in order. Without processes it gives None."""
+    """Processes that hash ranges of full tiles, and read their entries by the schemas of `texts`, ahead of who takes
+    them in order. Without processes it gives None.
+    """
 
-    def __init__(self, folder: Path, files: Sequence[tuple[str, str]] | Iterator[tuple[str, str]], jobs: int) -> None:
-        self._folder, self._files, self._jobs = str(folder), iter(files), jobs
+    def __init__(self, folder: Path, files: Iterable[tuple[str, str]], jobs: int, texts: Sequence[str] = ()) -> None:
+        self._folder, self._files, self._jobs, self._texts = str(folder), iter(files), jobs, tuple(texts)
+        self._at_once = _CHUNK_READ if texts else _CHUNK
         # A fork of a process with threads may hang; a new one imports this module alone.
         self._pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
-        self._waiting: deque[Future[list[Hashed]]] = deque()
-        self._ready: deque[Hashed] = deque()
+        self._waiting: deque[Future[list[Hashed | None]]] = deque()
+        self._ready: deque[Hashed | None] = deque()
 
-    def next(self) -> Hashed:
-        """The next tile's hash."""
+    def next(self) -> Hashed | None:
+        """The next tile, None: look yourself."""
         if not self._ready:
             while len(self._waiting) < self._jobs * _AHEAD and (chunk := self._chunk()):
-                self._waiting.append(self._pool.submit(hash_range, self._folder, chunk))
+                self._waiting.append(self._pool.submit(hash_range, self._folder, chunk, self._texts))
             try:
                 self._ready.extend(self._waiting.popleft().result() if self._waiting else (None,))
             except BrokenProcessPool:  # somebody killed one: whoever asks hashes alone
@@ -100,7 +128,7 @@ class Workers:
         return self._ready.popleft()
 
     def _chunk(self) -> list[tuple[str, str]]:
-        return list(islice(self._files, _CHUNK))
+        return list(islice(self._files, self._at_once))
 
     def close(self) -> None:
         """Ends the processes."""

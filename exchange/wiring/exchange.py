@@ -104,6 +104,7 @@ class Exchange(Deciding):
             yield gateway
         finally:
             self._free.append(gateway)
+            self._ends.keep_up(self.audit.size_seen)
 
     @cached_property
     def gateway(self) -> "Gateway":
@@ -132,7 +133,7 @@ class Exchange(Deciding):
         first = self._gateway_name(GATEWAY)
         name = first if number == 1 else f"{first}-{number}"
         hint = self.settings.path("data/gateway.json" if number == 1 else f"data/gateway-{number}.json")
-        runs = GatewayRuns(hint, self.audit, self.now_ns, name, None if number == 1 else self._ends)
+        runs = GatewayRuns(hint, self.audit, self.now_ns, name, self._ends)
         return Gateway(
             Parts(
                 control=self.control,
@@ -158,10 +159,12 @@ class Exchange(Deciding):
 
     @cached_property
     def _ends(self) -> "Ends":
-        """Of the gateways beside the first, which looks for its own last run from its hint on."""
         from exchange.audit.runs import Ends
 
-        return Ends(self.audit)
+        key = read_secret(self.settings.secret_file("keys.actor"))
+        ends = Ends(self.audit, self.settings.path("data/runs.json"), key)
+        self._stack.callback(ends.close)
+        return ends
 
     def _gateway_name(self, plain: str) -> str:
         """The name of this site's gateways in the log: one that other folders with the same log do not have."""

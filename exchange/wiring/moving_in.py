@@ -394,7 +394,7 @@ class _Moving:
             made, size = recover(engines.publish_parts), audit.size
             if made or size != at.size:
                 raise Tampered("import_differs", where="record.commit")
-            if root_at(at.size, lambda level, n: tile_hashes(store, level, n, size)) != at.root:
+            if root_at(at.size, lambda level, n: tile_hashes(store.read, level, n, size)) != at.root:
                 raise Tampered("backup_unsound", where="audit", findings="root_differs")
             check_control(SqlEventStore(site.stores.database), audit, engines.actors)
             return check_commits(engines.publish_parts)

@@ -224,7 +224,7 @@ class _Restoring:
         size = exchange.audit.size
         with ExitStack() as stack:
             store = audit_store_of(exchange.settings, database_of(exchange.settings, stack))
-            root = tiles.root_at(at.size, lambda level, n: tile_hashes(store, level, n, size))
+            root = tiles.root_at(at.size, lambda level, n: tile_hashes(store.read, level, n, size))
         if root != at.root:
             raise Tampered("backup_unsound", where="checkpoint", findings="root_differs")
 

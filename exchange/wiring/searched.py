@@ -68,7 +68,7 @@ def search_bundle(
     signed, files = begun(exchange, vkey, question, entry, olds)
     alone = {entry, *(() if span else answer)}
     if what == "grants":
-        shown = exchange.audit.entries(*span) if span else ((at, *exchange.audit.entry(at)) for at in answer)
+        shown = exchange.audit.entries(span[0], span[1]) if span else ((at, *exchange.audit.entry(at)) for at in answer)
         alone |= _requests(index, shown, size)
     if span:
         files.update(range_files(span[0], leaves, exchange.audit.range_proof(span[0], span[1], signed.size)))

@@ -1,6 +1,7 @@
 """What ends or narrows a permission between two releases, or while they are in flight, holds for what comes after."""
 
 import gc
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -107,7 +108,7 @@ def test_a_right_that_ends_between_two_releases(town: Town, end: Callable[[Town]
 @pytest.mark.parametrize("end", [suspend, revoke, close_case, unshare], ids=lambda end: end.__name__)
 def test_a_right_that_ends_between_decision_and_entry(town: Town, end: Callable[[Town], None]) -> None:
     """The sequencer refuses the release, whatever the gateway knew; its number goes to a refusal entry."""
-    reading = town.gateway().read(town.reader, READ, {}, "jsonl")
+    reading = town.gateway(in_flight=1).read(town.reader, READ, {}, "jsonl")
     first = next(reading)
     town.log.once("read", lambda: end(town))
     handed, _ = ended(reading)
@@ -116,6 +117,23 @@ def test_a_right_that_ends_between_decision_and_entry(town: Town, end: Callable[
     assert {tuple(body["reasons"]) for body in spoiled} == {("epoch_behind",)}
     assert spoiled
     assert {body["id"] for _, kind, body in entries if kind == "release"}.isdisjoint(one["release"] for one in spoiled)
+
+
+def test_what_was_not_sent_gives_its_number_back(town: Town) -> None:
+    """The third batch cannot be read: the first was sent at once, the second never. Its number goes to the next one."""
+    gateway, read = town.gateway(), itertools.count(1)
+
+    def third(*_: object) -> None:
+        if next(read) == 3:
+            raise Unavailable("log_unavailable", where="test", detail="test")
+
+    town.log.before["read"] = third
+    with pytest.raises(Unavailable):
+        next(gateway.read(town.reader, READ, {}, "jsonl"))
+    handed = town.read(gateway)
+    entries = judge(town, handed)
+    counters = [body["counter"] for _, kind, body in entries if kind == "release"]
+    assert counters == list(range(1, len(handed) + 2))
 
 
 def test_the_end_of_one_agreement_is_not_that_of_another(town: Town) -> None:
@@ -332,14 +350,16 @@ def test_a_slow_reader_still_gets_everything(town: Town) -> None:
 
 
 def test_releases_are_in_flight_and_in_order(town: Town) -> None:
-    """Three entries are durable before the first release is handed over, and never a fourth."""
+    """Three entries are durable before the first release is handed over, never a fourth; the next go together."""
     town.publish(25, 24)
     gateway = town.gateway()
     reading = gateway.read(town.reader, READ, {}, "jsonl")
     handed = [next(reading)]
     assert len(town.bodies("release")) == 3
     handed.append(next(reading))
-    assert len(town.bodies("release")) == 4
+    assert len(town.bodies("release")) == 3
+    handed.append(next(reading))
+    assert len(town.bodies("release")) == 5
     handed += reading
     assert [one.index for one in handed] == sorted(one.index for one in handed)
     judge(town, handed)

@@ -23,9 +23,11 @@ from tests.audit.building import (
     VKEY,
     clock,
     control,
+    engine_at,
     grounds,
     log_at,
     new_log,
+    refusal,
     release,
     store_at,
 )
@@ -373,10 +375,23 @@ def test_two_who_wait_for_the_same_old_entry_both_have_it(tmp_path: Path, monkey
     assert looking.wait(5)
     threads[1].start()
     # Until he waits, or has been told by the log's own look at what is settled.
-    while not found and not any(slot.ready._cond._waiters for slot in list(log._slots.values())):  # type: ignore[attr-defined]
+    while not found and not any(slot.ready.waited for slot in list(log._slots.values())):
         time.sleep(0.001)
     go.set()
     for thread in threads:
         thread.join()
     assert found == [index, index]
     log.close()
+
+
+def test_little_is_kept_of_an_entry_beside_the_log(tmp_path: Path) -> None:
+    """When an entry has its index, the control database gives back the room of its leaf."""
+    with log_at(tmp_path) as log:
+        for first in range(0, 2_000, 500):
+            log.submit([refusal(number, reasons=["x" * 500]) for number in range(first, first + 500)])
+            log.settle()
+    with engine_at(tmp_path).connect() as connection:
+        pages, free = (
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in ("page_count", "freelist_count")
+        )
+    assert (pages - free) * 4_096 < 2_000 * 200

@@ -16,6 +16,8 @@ from sqlalchemy import Engine
 from exchange.audit.export import export
 from exchange.audit.log import AuditLog, create
 from exchange.audit.postgresql import PostgresAuditStore
+from exchange.audit.reading import LogReader
+from exchange.audit.runs import Ends, GatewayRuns
 from exchange.audit.verify import verify
 from exchange.control.database import open_engine
 from exchange.control.events import NewEvent
@@ -343,3 +345,32 @@ def test_a_log_outlives_its_server(own_postgres: OwnServer, tmp_path: Path) -> N
             log.close()
         _verified(engine, tmp_path / "out", kept)
         engine.dispose()
+
+
+def test_a_later_process_reads_only_what_came_since(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ends of runs are kept: opening reads no entry, the first request only those since the last look."""
+    read: list[int] = []
+    plain = LogReader._leaves
+
+    def counted(reader: LogReader, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
+        for one in plain(reader, start, stop):
+            read.append(one[0])
+            yield one
+
+    log = opened()
+    GatewayRuns(tmp_path / "hint", log, time.time_ns, "a", Ends(log, tmp_path / "runs", b"key")).start(b"1" * 16)
+    log.submit([release(count, run=b"1" * 16) for count in range(1, 300)])
+    log.settle()
+    ends = Ends(log, tmp_path / "runs", b"key")
+    ends.of("a")
+    log.submit([release(count, run=b"1" * 16) for count in range(300, 304)])  # and then the process is killed
+    log.settle()
+    log.close()
+    monkeypatch.setattr(LogReader, "_leaves", counted)
+    later = opened()
+    assert read == []
+    found = Ends(later, tmp_path / "runs", b"key").of("a")
+    assert found == (b"1" * 16, {"agr-1": 303})
+    assert len(read) == 4

@@ -1,8 +1,9 @@
 """A gateway's runs: each names the end of the one before, taken from the log and from nothing else."""
 
+import hmac
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 
 from exchange.audit.entries import counters_digest
 from exchange.audit.log import AuditLog
+from exchange.audit.reading import LogReader
 from exchange.audit.runs import GATEWAY, Ends, GatewayRuns
 from exchange.audit.sequencer import Committed, Sequencer
 from exchange.errors import Unavailable
-from tests.audit.building import START_NS, clock, control, log_at, refusal, release
+from tests.audit.building import ORIGIN, START_NS, clock, control, log_at, refusal, release
 from tests.log.memory import folder_in_memory
 
 
@@ -141,6 +143,121 @@ def test_many_gateways_look_once(log: AuditLog, folder: Path) -> None:
     later["a"].start(run(7))
     assert opened(log)[-1]["previous"] == run(4)
     assert opened(log)[-1]["previous_counters_digest"] == counters_digest({"agr-1": 1})
+
+
+class Counted:
+    """How many leaves of a log were read since."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.leaves = 0
+        plain = LogReader._leaves
+
+        def counted(reader: LogReader, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
+            for one in plain(reader, start, stop):
+                self.leaves += 1
+                yield one
+
+        monkeypatch.setattr(LogReader, "_leaves", counted)
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
+    """From here on."""
+    return Counted(monkeypatch)
+
+
+def begin(log: AuditLog, folder: Path, names: Sequence[str], first: int) -> Ends:
+    """Each of these gateways begins a run in a new process; the runs are numbered from `first` on."""
+    ends = Ends(log, folder / "runs.json", b"key")
+    for number, name in enumerate(names, first):
+        GatewayRuns(folder / f"{name}.json", log, clock(START_NS), name, ends).start(run(number))
+    return ends
+
+
+def used(log: AuditLog, number: int, first: int, last: int) -> None:
+    """These releases of a run."""
+    log.submit([release(count, run=run(number)) for count in range(first, last + 1)])
+    log.settle()
+
+
+def test_a_later_process_reads_only_what_came_since(log: AuditLog, folder: Path, counted: Counted) -> None:
+    """After a clean end nothing but what the openings themselves wrote, after a kill what came since the last look."""
+    ends = begin(log, folder, "ab", 1)
+    used(log, 1, 1, 300)
+    ends.close()
+    counted.leaves = 0
+    begin(log, folder, "ab", 3)
+    assert counted.leaves == 0
+    used(log, 3, 1, 7)  # and then the process is killed
+    begin(log, folder, "ab", 5)
+    assert counted.leaves == 2 + 7  # the openings 3 and 4, and these releases
+    told = [(one["previous"], one["previous_counters_digest"]) for one in opened(log)[2:]]
+    assert told == [
+        (run(1), counters_digest({"agr-1": 300})),
+        (run(2), counters_digest({})),
+        (run(3), counters_digest({"agr-1": 7})),
+        (run(4), counters_digest({})),
+    ]
+
+
+def forged(text: str) -> str:
+    """Its counter is lower than what the log has."""
+    assert '"agr-1": 300' in text
+    return text.replace('"agr-1": 300', '"agr-1": 100')
+
+
+def resigned(text: str) -> str:
+    """The same by somebody who has another key."""
+    body = forged(text.partition("\n")[2])
+    return hmac.digest(b"other", b"exchange.runs/1\0" + ORIGIN.encode() + body.encode(), "sha256").hex() + "\n" + body
+
+
+@pytest.mark.parametrize("change", [forged, resigned, lambda text: text[:-9], lambda _: "", lambda _: "[" * 9_999])
+def test_what_was_kept_of_runs_is_not_trusted(
+    log: AuditLog, folder: Path, counted: Counted, change: Callable[[str], str]
+) -> None:
+    """Changed by whoever has not the site's key: the whole log is read, and the numbers are the log's."""
+    ends = begin(log, folder, "a", 1)
+    used(log, 1, 1, 300)
+    ends.close()
+    file = folder / "runs.json"
+    file.write_text(change(file.read_text("utf-8")), "utf-8")
+    counted.leaves, size = 0, log.size
+    begin(log, folder, "a", 2)
+    assert counted.leaves == size
+    assert opened(log)[-1]["previous_counters_digest"] == counters_digest({"agr-1": 300})
+
+
+def test_what_was_kept_of_another_log_is_not_taken(log: AuditLog, folder: Path) -> None:
+    """A copy of a site that went on by itself, or an older log than the file: its tree is not the one that was seen."""
+    used(log, 1, 1, 400)
+    with folder_in_memory() as other, log_at(other) as longer:
+        ends = begin(longer, folder, "a", 1)
+        used(longer, 1, 1, 300)
+        ends.close()
+        begin(log, folder, "a", 2)
+        assert opened(log)[-1]["previous"] is None
+        ends = begin(longer, folder, "a", 3)
+        used(longer, 3, 1, 600)
+        ends.close()
+    begin(log, folder, "a", 4)
+    assert opened(log)[-1]["previous"] == run(2)
+
+
+def test_a_process_keeps_up(log: AuditLog, folder: Path, monkeypatch: pytest.MonkeyPatch, counted: Counted) -> None:
+    """When the log has grown it looks on by itself: after a kill the next one reads the rest."""
+    monkeypatch.setattr("exchange.audit.runs._GROWN", 100)
+    ends = begin(log, folder, "a", 1)
+    used(log, 1, 1, 150)
+    ends.keep_up(log.size)
+    while ends._going_on is not None and ends._going_on.is_alive():
+        ends._going_on.join()
+    used(log, 1, 151, 155)
+    ends.keep_up(log.size)
+    counted.leaves = 0
+    begin(log, folder, "a", 2)
+    assert counted.leaves == 5
+    assert opened(log)[-1]["previous_counters_digest"] == counters_digest({"agr-1": 155})
 
 
 def test_settle_waits_for_what_was_submitted(log: AuditLog) -> None:

@@ -278,11 +278,11 @@ def test_the_probe_reads_no_whole_table_of_ranges(engine: str, tmp_path: Path) -
     url = f"sqlite:///{tmp_path / 'index.db'}" if engine == "sqlite" else schema_of(tmp_path)
     opened = open_engine(url)
     SubjectIndex(opened)
-    rows = [{"stream": number % 5, "lo": number, "hi": number + 1, "idx": number} for number in range(5_000)]
+    rows = [{"stream": number % 5, "lo": number, "hi": number + 1} for number in range(5_000)]
     with opened.begin() as connection:
         connection.execute(t.SEEN.insert(), [{"tag": TAGS[0], "part": 1, "position": at} for at in range(100)])
         connection.execute(t.STREAM.insert(), [{"id": at, "part": 1, "agreement": "a", "hi": 9} for at in range(5)])
-        connection.execute(t.RANGE.insert(), rows)
+        connection.execute(t.RANGE.insert(), [{**row, "idx": row["lo"], "time_ns": 1, "facts": 1} for row in rows])
         connection.execute(sa.text("ANALYZE"))
         probe, word = (_PROBE, "QUERY PLAN ") if engine == "sqlite" else (_PROBE_ON_SERVER, "")
         plan = "\n".join(

@@ -3,6 +3,7 @@
 import functools
 import http.server
 import json
+import marshal
 import threading
 import time
 from collections.abc import Iterator
@@ -14,10 +15,23 @@ import pytest
 
 from exchange.audit import verify as verifier
 from exchange.audit import verify_sources, verify_tiles
-from exchange.audit.entries import Entry
+from exchange.audit.entries import Entry, decode, encode, make, schema_entry
+from exchange.audit.schemas import kind_of
 from exchange.audit.verify import verify
 from exchange.errors import Invalid
-from tests.audit.building import VKEY, control, copy_of, decision, grounds, leaves_of, refusal, release, write_log
+from tests.audit.building import (
+    FIRST_KINDS,
+    START_NS,
+    VKEY,
+    control,
+    copy_of,
+    decision,
+    grounds,
+    leaves_of,
+    refusal,
+    release,
+    write_log,
+)
 
 VECTOR = Path(__file__).parents[1] / "vectors" / "audit-log-1"
 
@@ -102,8 +116,42 @@ def test_ranges_of_tiles_are_hashed_anywhere(tmp_path: Path) -> None:
     assert first is not None
     assert second is not None
     assert missing is None
-    assert first[0] + second[0] == (log / "tile/1/000.p/2").read_bytes()
+    assert first.root + second.root == (log / "tile/1/000.p/2").read_bytes()
+    assert first.entries is second.entries is None
     assert verify_tiles.hash_range(str(log), [(pairs[0][0], pairs[1][1])]) == [None]
+
+
+def test_entries_are_read_anywhere(tmp_path: Path) -> None:
+    """With the schemas of the log a process gives a tile's entries; where one of them is of another, the tile alone."""
+    log = _log(tmp_path / "log", 600)
+    pairs = [(f"tile/entries/{n:03}", f"tile/0/{n:03}") for n in (0, 1)]
+    texts = [kind_of(kind).text for kind in ("schema", *FIRST_KINDS)]
+    read = verify_tiles.hash_range(str(log), pairs, texts)
+    leaves = [leaf for file, _ in pairs for leaf in verify_tiles.split((log / file).read_bytes()) or ()]
+    schemas = {kind_of(kind).prefix: kind_of(kind).parsed for kind in FIRST_KINDS}
+    found = [entry for tile in read if tile and tile.entries for entry in marshal.loads(tile.entries)]  # just made
+    assert found == [(leaf[:8], *decode(leaf, schemas)) for leaf in leaves]
+    without = verify_tiles.hash_range(str(log), pairs, [text for text in texts if '"name":"release"' not in text])
+    assert [tile is not None and tile.entries is None for tile in without] == [True, True]
+
+
+@pytest.mark.whole
+def test_several_processes_judge_entries_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What entries must not say is found wherever they were read, also where their schema comes late."""
+    monkeypatch.setattr(verifier, "_SMALL", 1)
+    some = [refusal(number) for number in range(900)]
+    log = write_log(tmp_path / "log", leaves_of([*_entries(3_000), release(3_002, lo=0, hi=10), *some]))
+    found = verify(log, VKEY, jobs=2)
+    assert found == verify(log, VKEY)
+    assert [one.code for one in found.findings] == ["counter_gap"]
+    leaves = leaves_of([*_entries(3_000), *some])
+    numbers = {"size": 1, "root": bytes(32), "taken_ns": 1, "kept_size": 2, "kept_root": bytes(32), "reason": "test"}
+    restore = make("restore", b"R" * 16, START_NS, **numbers)
+    late = [encode(one) for one in (schema_entry(kind_of("restore"), START_NS), restore)]
+    log = write_log(tmp_path / "late", [*leaves[:2_500], *late, *leaves[2_500:]])
+    found = verify(log, VKEY, jobs=2)
+    assert (found.ok, found.entries["restore"]) == (True, 1)
+    assert found == verify(log, VKEY)
 
 
 @pytest.mark.whole

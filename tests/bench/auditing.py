@@ -1,5 +1,6 @@
 """What it costs to have an entry in a signed checkpoint: one at a time, and a hundred in flight."""
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable
@@ -10,10 +11,14 @@ from typing import Any, Final
 
 from exchange.audit.entries import Entry, make
 from exchange.audit.log import AuditLog
+from exchange.audit.verify import verify
+from exchange.names import canonical
+from tests.audit import building
 from tests.bench import site
-from tests.bench.clock import folder, percentile
+from tests.bench.clock import folder, percentile, unpin
 
 IN_FLIGHT: Final = 100
+_FIELDS: Final = canonical([{"path": f"field_{number}", "mask": {"kind": "keep"}} for number in range(9)]).decode()
 
 
 def measured(entries: int) -> dict[str, Any]:
@@ -25,6 +30,31 @@ def measured(entries: int) -> dict[str, Any]:
             alone = _latencies(_appender(exchange.audit), entries, 1)
             together = _latencies(_appender(exchange.audit), entries * 10, IN_FLIGHT)
     return {"one SQLite commit (baseline)": plain, "alone": alone, f"{IN_FLIGHT} in flight": together}
+
+
+def verified(entries: int) -> dict[str, Any]:
+    """Entries a second that the offline verifier judges: their hashes alone, and by all rules, alone and with a process
+    for each core to read them. The log is of releases, written straight into its tiles.
+    """
+    unpin()
+    rows: dict[str, Any] = {}
+    cores = os.cpu_count() or 1
+    with folder() as place:
+        releases = (building.release(number, fields=_FIELDS, format="avro") for number in range(1, entries + 1))
+        story = [building.control(1), *building.grounds(committed=10 * entries + 10), *releases]
+        log = building.write_log(place / "log", building.leaves_of(story))
+        for title, told in (
+            ("hashes alone", {"rules": False}),
+            ("all rules", {}),
+            (f"all rules, {cores} processes beside", {"jobs": cores}),
+        ):
+            begun, spent = time.perf_counter(), time.process_time()
+            verdict = verify(log, building.VKEY, **told)
+            wall, cpu = time.perf_counter() - begun, time.process_time() - spent
+            if not verdict.ok:
+                raise AssertionError(verdict.findings[:3])
+            rows[title] = {"entries/s": round(verdict.size / wall), "per CPU second": round(verdict.size / cpu)}
+    return rows
 
 
 def _latencies(append: Callable[[], object], count: int, threads: int) -> dict[str, float]:

@@ -2,13 +2,14 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from exchange import publish
+from exchange.audit.reading import LogReader
 from exchange.control import commands as c
 from exchange.errors import ExchangeError, Invalid, Refused, Tampered, Unavailable
 from exchange.signing.keys import new_signing_key
@@ -256,3 +257,30 @@ def test_the_gateway_of_a_site_is_one(town: Town) -> None:
     assert exchange.gateway is exchange.gateway
     assert {one.released <= 4 for one in exchange.gateway.read(town.reader, READ, {}, "jsonl")} == {True}
     assert exchange.control.model().departments[CONSUMER].id == CONSUMER
+
+
+def test_no_entry_is_read_to_open_a_site(
+    made_town: Path, folder: Path, engine: KeptEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither to open it with all its engines nor for the first request: only what nobody had looked at before."""
+    root = copied(made_town, folder / "site")
+    with opened(root, engine) as town:
+        town.exchange.opened_all()
+        with town.exchange.lent_gateway() as gateway:
+            list(gateway.read(town.reader, READ, {}, "jsonl"))
+        size = town.exchange.audit.size
+    read: list[int] = []
+    plain = LogReader._leaves
+
+    def counted(reader: LogReader, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
+        for one in plain(reader, start, stop):
+            read.append(one[0])
+            yield one
+
+    monkeypatch.setattr(LogReader, "_leaves", counted)
+    with opened(root, engine, town.clock) as town:
+        town.exchange.opened_all()
+        with town.exchange.lent_gateway() as first, town.exchange.lent_gateway() as second:
+            for gateway in (first, second):
+                assert list(gateway.read(town.reader, READ, {}, "jsonl"))
+        assert [index for index in read if index < size] == []
