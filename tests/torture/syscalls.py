@@ -20,7 +20,8 @@ from typing import Final
 
 from exchange.errors import ExchangeError
 from tests.torture import site
-from tests.torture.oracle import UNREADABLE, Broken, check_disk
+from tests.torture.judge import Broken
+from tests.torture.oracle import UNREADABLE, check_disk
 from tests.torture.rounds import Prepared, recover, start_child, until_end
 from tests.torture.told import Ledger, Tell
 from tests.torture.work import Work
