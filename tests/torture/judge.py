@@ -135,11 +135,14 @@ class Judge:
         if lock is not None:
             need(self.see(lock) >= size, "a checkpoint is public that the lock row is behind")
         need(size >= len(self.leaves), "the public log went back")
-        leaves = leaves_by(read)
-        need(leaves[: len(self.leaves)] == self.leaves, "the old prefix has changed")
+        try:
+            leaves = leaves_by(read)
+            need(leaves[: len(self.leaves)] == self.leaves, "the old prefix has changed")
+            self.entries = decoded(leaves, self.entries)
+        except (OSError, ValueError, LookupError, EOFError, AssertionError) as error:
+            raise Broken(f"what is public cannot be read: {type(error).__name__}: {error}") from error
         for leaf in leaves[len(self.leaves) :]:
             self._tree.add(leaf)
-        self.entries = decoded(leaves, self.entries)
         self.leaves = leaves
         for seen, root in self._seen.items():
             if seen <= size:

@@ -144,11 +144,32 @@ class Struck:
 
 
 class Mortal(AuditLog):
-    """A log whose process may be killed, and each of whose sequencers takes up a new pen."""
+    """A log whose process may be killed, each of whose sequencers takes up a new pen, and whose judge hears at once
+    whatever anybody is told.
+    """
+
+    def __init__(self, store: Any, pen: "Pen", clock: "Clock", judge: Judge) -> None:
+        self._judge = judge
+        self.broken = ""
+        super().__init__(store, pen, clock)
 
     def _lead(self, signer: Any) -> None:
         signer.take_up()
         super()._lead(signer)
+        assert self._sequencer is not None
+        self._sequencer.__dict__["resolve"] = self._resolve  # a mutant of the sequencer tells by itself
+
+    def _tell(self, outcomes: Mapping[bytes, tuple[int, int] | Mapping[str, object] | None]) -> None:
+        for entry_id, outcome in outcomes.items():
+            if isinstance(outcome, tuple):
+                self._hear(entry_id, outcome[0])
+        super()._tell(outcomes)
+
+    def _hear(self, entry_id: bytes, index: int) -> None:
+        try:
+            self._judge.tell(entry_id, index, self._published.checkpoint)
+        except Broken as broken:
+            self.broken = self.broken or str(broken)
 
     def _run(self) -> None:
         with suppress(Killed):
@@ -260,7 +281,7 @@ class Log:
         opened = self.place.open(strike, gate)
         log = None
         try:
-            log = Mortal(opened.store, pen, self.clock)
+            log = Mortal(opened.store, pen, self.clock, self.judge)
             gate.reached()
             for step in steps:
                 self._step(log, opened.events, gate, step)
@@ -275,6 +296,8 @@ class Log:
             elif log is not None:
                 log._thread.join(_STUCK_S)
             opened.end(killed=strike.dead, lost=self.random if strike.power_failed else None)
+        if log is not None and log.broken:
+            raise Broken(log.broken)
         need(not pen.twice, "two checkpoints of one size were signed")
         self.place.look(self.judge)
         return strike.struck

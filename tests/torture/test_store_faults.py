@@ -1,26 +1,15 @@
 """Every call of the store that commits make, persisted and failed or not: the log recovers, nobody is told too much."""
 
-import itertools
-from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from tests.audit.building import control, release
-from tests.torture.lives import Fault, Log, Step
+from tests.torture.lives import Log
 from tests.torture.places import Base, folder_base, schema_base
+from tests.torture.sweeps import BEGUN, Fresh, copies, sweep
 
 pytestmark = pytest.mark.torture
-
-BEGUN = ([control(1, policy=1)], [control(2)])
-# Schemas come with the first entry of their kind: the second of these steps has one, the others have none.
-STEPS = (
-    Step([[control(3)], [control(4), control(5)]]),
-    Step([[release(1, epochs={"policy": 1})]], control(6)),
-    Step([[control(7, policy=2), release(2, epochs={"policy": 1})], [release(3, epochs={"policy": 2})]]),
-)
-Fresh = Callable[[], Log]
 
 
 @pytest.fixture(name="base", scope="module")
@@ -30,21 +19,7 @@ def _base(tmp_path_factory: pytest.TempPathFactory) -> Base:
 
 @pytest.fixture(name="fresh")
 def _fresh(base: Base, tmp_path: Path) -> Fresh:
-    numbers = itertools.count()
-    return lambda: Log(base.copy(tmp_path / f"run-{next(numbers)}"), base.judge.copy(), Random(1))
-
-
-def sweep(fresh: Fresh, layer: str, way: str) -> list[str]:
-    """Strikes the first, the second, … call of the layer until none is left: which calls they were."""
-    struck: list[str] = []
-    for at in itertools.count(1):
-        log = fresh()
-        name = log.live(STEPS, Fault(layer, at, way))
-        log.recover(control(99))
-        if not name:
-            return struck
-        struck.append(name)
-    raise AssertionError
+    return copies(base, tmp_path)
 
 
 EVERY_CALL = {
