@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from exchange.audit import staging, tiles
-from exchange.audit.entries import encode, schema_entry
+from exchange.audit.entries import decode, encode, schema_entry
 from exchange.audit.note import Checkpoint, Signer, open_checkpoint, sign_checkpoint, vkey
-from exchange.audit.schemas import KINDS, kind_of
+from exchange.audit.schemas import KINDS, PREFIX_BYTES, kind_of
 from exchange.audit.store import AuditStore, Change, Head, Row
 from exchange.errors import Tampered, Unavailable
 from exchange.names import canonical
@@ -260,10 +260,22 @@ def _filled(old: int, new: int) -> list[str]:
 
 
 def _unchanged(row: Row) -> bytes:
-    """The row's leaf: one that was changed between its insertion and now is not signed."""
-    if row.leaf is None or leaf_hash(row.leaf) != row.digest:
+    """The row's leaf: one that was changed between its insertion and now is not signed, nor is one beside which the
+    row says something else than it: by the row's id callers ask for it, by the row's epochs it is let in or refused.
+    """
+    if row.leaf is None or leaf_hash(row.leaf) != row.digest or row.kind not in KINDS or not _fits(row, row.leaf):
         raise Tampered("audit_log_damaged", where="audit_outbox", detail="a waiting entry was changed")
     return row.leaf
+
+
+def _fits(row: Row, leaf: bytes) -> bool:
+    kind = kind_of(row.kind)
+    if leaf[:PREFIX_BYTES] != kind.prefix:
+        return True  # it waited for a newer version of this program: its schema is the log's, or it is refused
+    _, body = decode(leaf, {kind.prefix: kind.parsed})
+    rests_on = body["epochs"] if row.kind == "release" else {}
+    said = (row.id, _epochs_of(row.raises), _epochs_of(row.rests_on))
+    return said == (body["id"], body.get("raises", {}), rests_on)
 
 
 def _epochs_of(text: str | None) -> dict[str, int]:

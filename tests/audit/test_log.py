@@ -317,10 +317,14 @@ def test_files_that_do_not_fit_the_lock_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", ["leaf = X'00'", "leaf = NULL", "digest = zeroblob(32)", "raises = '['", "raises = '7'"]
+    "change",
+    [
+        *("leaf = X'00'", "leaf = NULL", "digest = zeroblob(32)", "raises = '['", "raises = '7'", "raises = NULL"),
+        *("raises = '{\"policy\":2}'", "rests_on = '{\"policy\":1}'", "id = zeroblob(16)", "kind = 'contro'"),
+    ],
 )
 def test_a_waiting_entry_that_was_changed_is_not_signed(tmp_path: Path, change: str) -> None:
-    """The outbox is not trusted: a leaf that differs from its digest stops the sequencer."""
+    """The outbox is not trusted: a leaf that differs from its digest, or from its row, stops the sequencer."""
     new_log(tmp_path).close()
     store = store_at(tmp_path)
     store.submit([_row(control(1, policy=1))])
