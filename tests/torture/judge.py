@@ -31,6 +31,13 @@ def need(holds: bool, what: str) -> None:
 
 def text_of(note: bytes, vkey: str) -> tuple[int, bytes]:
     """Size and root of a checkpoint that this key has signed; `Broken` where it has not."""
+    try:
+        return _text_of(note, vkey)
+    except ValueError:  # too few parts, no number, no Base64, no UTF-8
+        raise Broken("what should be a checkpoint is none") from None
+
+
+def _text_of(note: bytes, vkey: str) -> tuple[int, bytes]:
     name, identity, key = vkey.split("+", 2)
     public = base64.b64decode(key)[1:]
     text, _, lines = note.rpartition(b"\n\n")
@@ -173,7 +180,8 @@ def _rights(entries: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
     """No release behind an entry that ended its right."""
     epochs: dict[str, int] = {}
     for index, (kind, body) in enumerate(entries):
-        epochs.update(body.get("raises") or {})
+        for name, value in (body.get("raises") or {}).items():
+            epochs[name] = max(value, epochs.get(name, -1))
         if kind == "release":
             behind = {name for name, value in body["epochs"].items() if epochs.get(name) != value}
             need(not behind, f"release {index} rests on what had ended: {behind}")

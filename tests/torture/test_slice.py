@@ -1,4 +1,4 @@
-"""Ten seconds of `make torture`, in processes of their own: forking needs a parent with one thread."""
+"""Half a minute of `make torture`, in processes of their own: forking needs a parent with one thread."""
 
 import os
 import subprocess
@@ -21,6 +21,16 @@ def _torture(*words: str) -> str:
 def test_random_kills_break_nothing() -> None:
     """Released ⊆ audited, acknowledged ⊆ readable, the old prefix unchanged, the log still appends."""
     assert " kills in " in _torture("--kills", "--seconds", "4")
+
+
+def test_randomised_faults_break_nothing() -> None:
+    """Calls that fail, persisted or not, power cuts, clocks, a second sequencer, changed bytes, SIGKILL."""
+    assert " runs: 0 broke anything: less than " in _torture("--faults", "10000", "--seconds", "14")
+
+
+def test_a_run_is_played_again_by_its_seed() -> None:
+    """Alone, to the same end."""
+    assert _torture("--replay", "a.0/7") == _torture("--replay", "a.0/7")
 
 
 def test_faults_at_system_calls_break_nothing() -> None:
