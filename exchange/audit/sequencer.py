@@ -12,10 +12,10 @@ from typing import Final
 
 from exchange.audit import staging, tiles
 from exchange.audit.entries import decode, encode, schema_entry
-from exchange.audit.note import Checkpoint, Signer, open_checkpoint, sign_checkpoint, vkey
+from exchange.audit.note import Checkpoint, Signer, check_origin, open_checkpoint, sign_checkpoint, vkey
 from exchange.audit.schemas import KINDS, PREFIX_BYTES, kind_of
 from exchange.audit.store import AuditStore, Change, Head, Row
-from exchange.errors import Tampered, Unavailable
+from exchange.errors import Invalid, Tampered, Unavailable
 from exchange.names import canonical
 from exchange.signing.merkle import EMPTY_ROOT, leaf_hash, leaf_hashes
 
@@ -166,7 +166,7 @@ def published_head(store: AuditStore, key: Signer | str) -> Head:
     note, head = store.published(), store.head()
     if head is None or note is None:
         raise Unavailable("audit_missing")
-    shown = open_checkpoint(note, key if isinstance(key, str) else vkey(head.origin, key.public))
+    shown = open_checkpoint(note, key if isinstance(key, str) else _verifier(head, key))
     return Head(head.origin, shown.size, shown.root, note, head.committed_ns)
 
 
@@ -195,7 +195,7 @@ def _recover(store: AuditStore, key: Signer) -> Head:
     head = store.head()
     if head is None:
         raise Unavailable("audit_missing")
-    verifier = vkey(head.origin, key.public)
+    verifier = _verifier(head, key)
     if open_checkpoint(head.checkpoint, verifier) != Checkpoint(head.origin, head.size, head.root):
         raise Tampered("audit_log_damaged", where="audit_lock", detail="the lock row is not what its checkpoint says")
     published = store.published()
@@ -213,6 +213,13 @@ def _recover(store: AuditStore, key: Signer) -> Head:
     if shown.size and tiles.root_at(shown.size, read_tile) != shown.root:
         raise Tampered("audit_log_damaged", where="tile", detail="the published checkpoint is not a prefix of the log")
     return head
+
+
+def _verifier(head: Head, key: Signer) -> str:
+    try:
+        return vkey(check_origin(head.origin), key.public)
+    except Invalid:
+        raise Tampered("audit_log_damaged", where="audit_lock", detail="its origin is no log's name") from None
 
 
 def _check_edge(edge: tiles.Edge, head: Head) -> None:

@@ -277,6 +277,7 @@ def test_waiting_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ("audit_lock", "root = zeroblob(32)"),
         ("audit_lock", "checkpoint = zeroblob(9)"),
         ("audit_lock", "origin = 'other'"),
+        ("audit_lock", "origin = 'no name'"),
         ("audit_lock", "root = 7"),
     ],
 )
