@@ -30,6 +30,8 @@ from tests.audit.building import (
     store_at,
 )
 
+HOUR_NS = 3_600 * 10**9
+
 
 def _reopened(folder: Path, start: int = START_NS + 10**12) -> AuditLog:
     return AuditLog(store_at(folder), KEY, clock(start))
@@ -205,7 +207,7 @@ def test_a_log_is_made_once_and_opened_only_where_one_is(tmp_path: Path) -> None
         create(store_at(tmp_path), "two words", KEY, clock())
 
 
-@pytest.mark.parametrize("step", [0, -1, -(10**12)])
+@pytest.mark.parametrize("step", [0, -1, -(10**12), -HOUR_NS])
 def test_a_clock_that_does_not_advance_stops_the_log(tmp_path: Path, step: int) -> None:
     """Frozen or gone back: it stops, for a right that ends by time would live on; nothing was signed."""
     new_log(tmp_path).close()
@@ -223,6 +225,34 @@ def test_a_clock_that_does_not_advance_stops_the_log(tmp_path: Path, step: int) 
     assert again.append(control(2)).index == 3
     again.close()
     assert verify(tmp_path / "audit", VKEY).ok
+
+
+def test_a_clock_that_ran_ahead_and_was_set_right(tmp_path: Path) -> None:
+    """An hour ahead the log goes on; set right it is behind its last commit, says so, and waits until it is past it."""
+    new_log(tmp_path).close()
+    now = [START_NS + 10**12]
+
+    def opened() -> AuditLog:
+        return AuditLog(store_at(tmp_path), KEY, lambda: now[0])
+
+    log = opened()
+    log.append(control(1))
+    now[0] += HOUR_NS
+    ahead = log.append(control(2))
+    now[0] -= HOUR_NS - 10**9
+    with pytest.raises(Unavailable, match=r"audit_stopped.*clock"):
+        log.append(control(3))
+    log.close()
+    again = opened()
+    with pytest.raises(Unavailable, match=r"audit_stopped.*clock"):
+        again.append(control(3))
+    again.close()
+    assert verify(tmp_path / "audit", VKEY, [ahead.checkpoint]).size == ahead.size
+    now[0] += HOUR_NS
+    later = opened()
+    assert later.append(control(3)).index == ahead.index + 1
+    later.close()
+    assert verify(tmp_path / "audit", VKEY, [ahead.checkpoint]).ok
 
 
 def test_two_sequencers_on_one_log(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The audit log on a real PostgreSQL: one sequencer among processes, its place, its death; failures of the server."""
 
+import signal
 import subprocess
 import sys
 import textwrap
@@ -200,6 +201,10 @@ class Appending:
         self._in.close()
         self._out.close()
 
+    def signal(self, which: signal.Signals) -> None:
+        """SIGSTOP and SIGCONT."""
+        self._process.send_signal(which)
+
     def _read(self, line: str) -> None:
         number, index = map(int, line.split())
         self.acknowledged[number] = index
@@ -232,6 +237,70 @@ def test_of_two_processes_one_is_the_sequencer_and_the_other_takes_over(
         assert log.entry(index)[1]["version"] == number
     assert log.append(control(1)).index > max(second.acknowledged.values())
     _verified(engine, tmp_path / "out", kept)
+
+
+class Looking(threading.Thread):
+    """Sees what checkpoints are public or in the lock row."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
+        self._store, self._ended = PostgresAuditStore(engine), threading.Event()
+        self.seen: dict[int, set[bytes]] = {}
+        self.went_back = False
+
+    def run(self) -> None:
+        last = 0
+        while not self._ended.is_set():
+            head, note = self._store.head(), self._store.published()
+            assert head is not None
+            assert note is not None
+            size = int(note.split(b"\n")[1])
+            self.went_back |= size < last
+            last = size
+            self.seen.setdefault(size, set()).add(note)
+            self.seen.setdefault(head.size, set()).add(head.checkpoint)
+            time.sleep(0.002)
+
+    def end(self) -> None:
+        """Looks no more."""
+        self._ended.set()
+        self.join()
+
+
+@pytest.mark.processes
+def test_a_sequencer_that_stood_still_finds_its_place_taken(
+    postgres: str, engine: Engine, opened: Open, postgres_server: Server, tmp_path: Path
+) -> None:
+    """Two real processes append; the first is stopped in the middle of it, and its sessions are ended. The second goes
+    on. When the first one runs again it follows, and appends through the second: of no size were there two checkpoints,
+    the public one never went back, and what either was told stands.
+    """
+    looking = Looking(engine)
+    with ExitStack() as stack:
+        stack.callback(looking.end)
+        first, second = Appending(postgres, 1_000), Appending(postgres, 2_000)
+        stack.callback(first.kill)
+        stack.callback(second.kill)
+        looking.start()
+        first.begin()
+        second.begin()
+        first.take(10)
+        for _ in range(3):
+            first.signal(signal.SIGSTOP)
+            _cut(postgres_server, engine, HOLDS)
+            second.take(15)
+            first.signal(signal.SIGCONT)
+            first.take(10)
+            first, second = second, first  # whoever leads now is stopped next
+    assert not looking.went_back
+    assert [notes for notes in looking.seen.values() if len(notes) > 1] == []
+    log = opened()
+    for number, index in {**first.acknowledged, **second.acknowledged}.items():
+        assert log.entry(index)[1]["version"] == number
+    log.append(control(1))
+    export(PostgresAuditStore(engine), tmp_path / "out", VKEY)
+    kept = [note for notes in looking.seen.values() for note in notes]
+    assert verify(tmp_path / "out", VKEY, kept, rules=False).ok
 
 
 FAILING = """
