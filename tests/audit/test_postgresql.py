@@ -1,5 +1,6 @@
 """The audit log on a real PostgreSQL: one sequencer among processes, its place, its death; failures of the server."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -153,13 +154,31 @@ def test_a_checkpoint_that_a_reader_saw_is_never_replaced_by_an_older_one(engine
 
 
 APPENDING = """
-import sys, time
+import os, signal, sys, time
 from exchange.audit.log import AuditLog
 from exchange.audit.postgresql import PostgresAuditStore
 from exchange.control.database import open_engine
 from tests.audit.building import KEY, control
 
-log = AuditLog(PostgresAuditStore(open_engine(sys.argv[1])), KEY, time.time_ns)
+class Stopping(PostgresAuditStore):
+    calls = 0
+
+    def _stop(self):
+        Stopping.calls += 1
+        if Stopping.calls == 8:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    def swap(self, *words):
+        if sys.argv[3] == "swap":
+            self._stop()
+        super().swap(*words)
+
+    def publish(self, *words):
+        if sys.argv[3] == "publish":
+            self._stop()
+        super().publish(*words)
+
+log = AuditLog(Stopping(open_engine(sys.argv[1])), KEY, time.time_ns)
 print("open", log._sequencer is not None, flush=True)
 sys.stdin.readline()
 for number in range(int(sys.argv[2]), 10**9):
@@ -168,11 +187,14 @@ for number in range(int(sys.argv[2]), 10**9):
 
 
 class Appending:
-    """A process that appends entry after entry and says what it was acknowledged."""
+    """A process that appends entry after entry and says what it was acknowledged.
 
-    def __init__(self, url: str, first: int) -> None:
+    It stops itself as SIGSTOP does right before the eighth call of the method `stops_in` of its store.
+    """
+
+    def __init__(self, url: str, first: int, stops_in: str = "") -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(APPENDING), url, str(first)],
+            [sys.executable, "-c", textwrap.dedent(APPENDING), url, str(first), stops_in],
             *(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
         )  # fmt: skip
         assert self._process.stdin is not None
@@ -201,9 +223,14 @@ class Appending:
         self._in.close()
         self._out.close()
 
-    def signal(self, which: signal.Signals) -> None:
-        """SIGSTOP and SIGCONT."""
-        self._process.send_signal(which)
+    def stopped(self) -> None:
+        """Returns when it has stopped itself."""
+        _, status = os.waitpid(self._process.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+
+    def go_on(self) -> None:
+        """SIGCONT."""
+        self._process.send_signal(signal.SIGCONT)
 
     def _read(self, line: str) -> None:
         number, index = map(int, line.split())
@@ -268,30 +295,29 @@ class Looking(threading.Thread):
 
 
 @pytest.mark.processes
+@pytest.mark.parametrize("method", ["swap", "publish"])
 def test_a_sequencer_that_stood_still_finds_its_place_taken(
-    postgres: str, engine: Engine, opened: Open, postgres_server: Server, tmp_path: Path
+    postgres: str, engine: Engine, opened: Open, postgres_server: Server, tmp_path: Path, method: str
 ) -> None:
-    """Two real processes append; the first is stopped in the middle of it, and its sessions are ended. The second goes
-    on. When the first one runs again it follows, and appends through the second: of no size were there two checkpoints,
-    the public one never went back, and what either was told stands.
+    """Two real processes append; the first is stopped in the middle of a commit, and its session is ended. The second
+    goes on. When the first one runs again it changes nothing, follows, and appends through the second: of no size were
+    there two checkpoints, the public one never went back, and what either was told stands.
     """
     looking = Looking(engine)
     with ExitStack() as stack:
         stack.callback(looking.end)
-        first, second = Appending(postgres, 1_000), Appending(postgres, 2_000)
+        first, second = Appending(postgres, 1_000, method), Appending(postgres, 2_000)
         stack.callback(first.kill)
         stack.callback(second.kill)
         looking.start()
         first.begin()
+        first.stopped()
         second.begin()
+        _cut(postgres_server, engine, HOLDS)
+        second.take(15)
+        first.go_on()
         first.take(10)
-        for _ in range(3):
-            first.signal(signal.SIGSTOP)
-            _cut(postgres_server, engine, HOLDS)
-            second.take(15)
-            first.signal(signal.SIGCONT)
-            first.take(10)
-            first, second = second, first  # whoever leads now is stopped next
+        second.take(10)
     assert not looking.went_back
     assert [notes for notes in looking.seen.values() if len(notes) > 1] == []
     log = opened()
