@@ -216,7 +216,8 @@ def _replay(run: str) -> int:
 def _say_mutations(sums: dict[str, Any], seed: str) -> int:
     places = ", ".join(f"{count} in a {place}" for place, count in sums.get("mutations", {}).items())
     count = sum(sums.get("mutations", {}).values())
-    print(f"{count} changes of one byte in {sums['time']}: {places}; {len(sums['failures'])} not found or not named")
+    missed = len(sums["failures"])
+    print(f"{count} changes, nearly all of one byte, in {sums['time']}: {places}; {missed} not found or not named")
     return _say_broken(sums["failures"][:20], seed)
 
 
