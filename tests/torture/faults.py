@@ -116,8 +116,8 @@ class Run:
     seed: str
     met: Counter[str] = field(default_factory=Counter)
 
-    def play(self) -> None:
-        """Plays it; raises `Broken`."""
+    def play(self) -> Log:
+        """Plays it: the log as it was judged in the end; raises `Broken`."""
         random = Random(self.seed)
         shutil.rmtree(self.folder, ignore_errors=True)
         place = self.base.copy(self.folder / "log")
@@ -127,6 +127,7 @@ class Run:
             getattr(self, f"_{kind}")(log, place, script, random)
         log.recover(script.event())
         shutil.rmtree(self.folder)
+        return log
 
     def _store(self, log: Log, _place: Folder, script: Script, random: Random) -> None:
         self._struck(log, script, Fault("store", random.randint(1, 40), random.choice(_WAYS)))
