@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
+from exchange.audit.tiles import paths_between
 from exchange.errors import Tampered
 from exchange.names import canonical
 
@@ -28,7 +29,8 @@ def pack(old: int, size: int, files: Mapping[str, bytes]) -> bytes:
 
 
 def unpack(bundle: bytes, name: str) -> dict[str, bytes]:
-    """The files of a bundle, each with the hash that it was staged with.
+    """The files of a bundle, each with the hash that it was staged with, and none that this commit does not make:
+    whoever writes them may rely on their paths.
 
     Raises:
         Tampered: `audit_log_damaged`: cut off, changed, or not a bundle.
@@ -37,7 +39,8 @@ def unpack(bundle: bytes, name: str) -> dict[str, bytes]:
     magic, header, body = [*bundle.split(b"\n", 2), b"", b""][:3]
     try:
         document = json.loads(header)
-        size, table = document["size"], [(str(path), int(length), digest) for path, length, digest in document["files"]]
+        old, size = int(document["old"]), int(document["size"])
+        table = [(str(path), int(length), digest) for path, length, digest in document["files"]]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise broken from None
     files, at = {}, 0
@@ -46,6 +49,7 @@ def unpack(bundle: bytes, name: str) -> dict[str, bytes]:
         at += length
         if hashlib.sha256(files[path]).hexdigest() != digest:
             raise broken
-    if magic + b"\n" != _MAGIC or at != len(body) or str(size) != name.partition("-")[0]:
+    whole = magic + b"\n" == _MAGIC and at == len(body) and str(size) == name.partition("-")[0]
+    if not whole or files.keys() != paths_between(old, size):
         raise broken
     return files
