@@ -148,7 +148,7 @@ class Run:
     def _clock(self, log: Log, _place: Folder, script: Script, random: Random) -> None:
         how = random.choice(("frozen", "back", "ahead"))
         still = [Step(script.appenders(), clock="still")] if how == "frozen" else []
-        log.live([*script.steps(), Step(script.appenders(), clock=how), *still, *script.steps()])
+        log.live([*script.steps(), Step([*script.appenders(), [script.event()]], clock=how), *still, *script.steps()])
         self.met[f"clock {how}"] += 1
         log.clock.stands = None
         if how == "back":

@@ -27,6 +27,7 @@ class PowerFiles:
         self._folder, self._left, self._forgotten = folder, last, forgotten
         self._live = DiskFiles(folder)
         self._durable = dict(_files(folder))
+        self._folders = [one.relative_to(folder) for one in folder.rglob("*") if one.is_dir()]
         self._pending: list[tuple[str, bytes | None]] = []
         self._loose: set[str] = set()  # files whose bytes were not synced
 
@@ -91,6 +92,8 @@ class PowerFiles:
                 _change(self._durable, file, data)
         shutil.rmtree(folder or self._folder)
         (folder or self._folder).mkdir()
+        for one in self._folders:
+            ((folder or self._folder) / one).mkdir(parents=True, exist_ok=True)
         for file, data in self._durable.items():
             left = data[: random.choice((len(data), random.randint(0, len(data)), 0))] if file in self._loose else data
             ((folder or self._folder) / file).parent.mkdir(parents=True, exist_ok=True)
