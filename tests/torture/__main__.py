@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,10 +25,10 @@ from tqdm import tqdm
 
 from tests.torture import syscalls
 from tests.torture.mutants import MUTANTS
-from tests.torture.tasks import UNIT
+from tests.torture.tasks import ON_SERVER, UNIT
 
 _MUTATIONS = 12_000
-_FAULTS = 10_000
+_FAULTS, _ON_SERVER = 10_000, 500
 _HELP = (
     "Without options: kills, faults, system calls, changed bytes (about an hour), revokes (20 minutes), servers (30 "
     "minutes); on two cores. What needs a server that is not to be had is skipped, by name."
@@ -50,6 +51,9 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2, help="processes that do it")
     parser.add_argument("--kills", action="store_true", help="only the kill rounds")
     parser.add_argument("--faults", type=int, default=0, help="only so many randomised fault runs (of all: 10,000)")
+    parser.add_argument(
+        "--faults-on-server", type=int, default=0, help="only so many of them on PostgreSQL (of all: 500)"
+    )
     parser.add_argument("--replay", metavar="RUN", help="one of them again, by the seed that its failure told")
     parser.add_argument("--syscalls", action="store_true", help="only the system calls")
     parser.add_argument("--points", type=int, default=0, help="only so many of them")
@@ -62,7 +66,15 @@ def main() -> int:
     chosen = parser.parse_args()
     if chosen.replay:
         return _replay(chosen.replay)
-    parts = (chosen.kills, chosen.faults, chosen.syscalls, chosen.gateways, chosen.mutants, chosen.mutations)
+    parts = (
+        chosen.kills,
+        chosen.faults,
+        chosen.faults_on_server,
+        chosen.syscalls,
+        chosen.gateways,
+        chosen.mutants,
+        chosen.mutations,
+    )
     everything = not any(parts)
     broken = 0
     if everything or chosen.kills:
@@ -71,6 +83,8 @@ def main() -> int:
     if everything or chosen.faults:
         count = chosen.faults or _FAULTS
         broken += _say_faults(_run("faults", chosen, count, count), chosen.seed)
+    if everything or chosen.faults_on_server:
+        broken += _faults_on_server(chosen)
     if everything or chosen.syscalls:
         broken += _syscalls(chosen)
     if everything or chosen.mutations:
@@ -133,6 +147,26 @@ def _syscalls(chosen: argparse.Namespace) -> int:
         f"{sums.get('met')} met, in {sums['time']}"
     )
     return _say_broken(sums["failures"], chosen.seed)
+
+
+def _faults_on_server(chosen: argparse.Namespace) -> int:
+    """Randomised fault runs on PostgreSQL; skipped by name where there is none."""
+    import pytest
+
+    from tests import services, services_postgres
+
+    end, count = services.begin_run(), chosen.faults_on_server or _ON_SERVER
+    try:
+        server = services_postgres.the_server()
+        with ExitStack() as stack:
+            databases = [stack.enter_context(server.database(server.template())) for _ in range(chosen.workers)]
+            os.environ[ON_SERVER] = " ".join(databases)
+            return _say_faults(_run("faults_on_server", chosen, count, count), chosen.seed)
+    except pytest.skip.Exception as skipped:
+        print(f"fault runs on PostgreSQL: skipped, {skipped}")
+        return 0
+    finally:
+        end()
 
 
 def _gateways(chosen: argparse.Namespace) -> int:

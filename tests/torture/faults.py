@@ -21,7 +21,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -34,9 +34,9 @@ from exchange.audit.sequencer import Sequencer
 from exchange.control.database import open_engine
 from exchange.errors import ExchangeError, Refused, Tampered, Unavailable
 from tests.audit.building import KEY, commit, control, decision, refusal, release
-from tests.torture.judge import Broken, need
+from tests.torture.judge import Broken, Judge, need
 from tests.torture.lives import Clock, Fault, Gate, Log, Mortal, Pen, Step, Strike
-from tests.torture.places import Base, Folder, folder_base
+from tests.torture.places import Base, Folder, Schema, folder_base
 from tests.torture.rounds import start_child, until_end
 from tests.torture.told import Tell
 
@@ -44,6 +44,7 @@ _STUCK_S: Final = 30.0
 _STOPPED_S: Final = 2.0  # a sequencer that goes on so long has not stopped
 _LARGE: Final = 250  # entries of the base whose next commits fill a tile
 _KINDS: Final = {"store": 30, "files": 30, "events": 5, "clock": 5, "rival": 5, "flip": 20, "sigkill": 5}
+_ON_SERVER: Final = {"store": 80, "events": 10, "clock": 10}
 _WAYS: Final = ("before", "after", "kill", "killed")
 _CHANGING: Final = {"root": "audit_lock", "checkpoint": "audit_lock", "size": "audit_lock", "origin": "audit_lock"}
 _WAITING: Final = ("leaf", "digest", "id", "kind", "raises", "rests_on")
@@ -109,21 +110,23 @@ class Script:
 
 @dataclass
 class Run:
-    """One run; `met` counts what it met."""
+    """One run; `met` counts what it met. `begin` makes its log, given a folder of its own."""
 
-    base: Base
+    begin: Callable[[Path], tuple[Any, Judge]]
     folder: Path
     seed: str
+    kinds: Mapping[str, int] = field(default_factory=lambda: _KINDS)
     met: Counter[str] = field(default_factory=Counter)
 
     def play(self) -> Log:
         """Plays it: the log as it was judged in the end; raises `Broken`."""
         random = Random(self.seed)
         shutil.rmtree(self.folder, ignore_errors=True)
-        place = self.base.copy(self.folder / "log")
-        log, script = Log(place, self.base.judge.copy(), random), Script(random)
+        self.folder.mkdir(parents=True)
+        place, judge = self.begin(self.folder / "log")
+        log, script = Log(place, judge, random), Script(random)
         for _ in range(random.choice((1, 1, 1, 2, 3))):
-            kind = random.choices([*_KINDS], [*_KINDS.values()])[0]
+            kind = random.choices([*self.kinds], [*self.kinds.values()])[0]
             getattr(self, f"_{kind}")(log, place, script, random)
         log.recover(script.event())
         shutil.rmtree(self.folder)
@@ -387,7 +390,20 @@ class _Alarms(logging.Handler):
 def play(bases: Bases, folder: Path, seed: str) -> tuple[Counter[str], str]:
     """One run by its seed: what it met, and what it broke, or nothing."""
     base = bases.large if Random(f"{seed} base").random() < 0.15 else bases.small
-    run = Run(base, folder / "run", seed)
+    return _played(Run(base.begin, folder / "run", seed))
+
+
+def play_on_server(place: Schema, judge: Judge, folder: Path, seed: str) -> tuple[Counter[str], str]:
+    """One run on PostgreSQL, in a schema that is reset for it; as `play`."""
+
+    def begin(_: Path) -> tuple[Schema, Judge]:
+        place.reset()
+        return place, judge.copy()
+
+    return _played(Run(begin, folder / "run", seed, _ON_SERVER))
+
+
+def _played(run: Run) -> tuple[Counter[str], str]:
     try:
         run.play()
     except Exception as error:  # noqa: BLE001 - whatever it is, it is told with the seed

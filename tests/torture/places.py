@@ -167,6 +167,10 @@ class Base:
         shutil.copytree(self.folder, to)
         return Folder(to)
 
+    def begin(self, to: Path) -> tuple[Folder, Judge]:
+        """A place for one run, and its judge."""
+        return self.copy(to), self.judge.copy()
+
 
 def folder_base(folder: Path, entries: Sequence[Sequence[Entry]]) -> Base:
     """A log in a folder, with these entries."""

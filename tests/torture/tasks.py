@@ -1,6 +1,7 @@
 """What one worker process does, reported on standard output: a line for each unit of work, its sums last."""
 
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -12,10 +13,13 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+from tests.audit.building import control
 from tests.torture import faults, mutants, order, syscalls
 from tests.torture.mutations import mutations
+from tests.torture.places import schema_base
 from tests.torture.rounds import Rounds, prepared
 
+ON_SERVER: Final = "TORTURE_POSTGRES"  # addresses of empty control databases, one for each worker
 UNIT: Final = "{}"
 _MOST_ROUNDS: Final = 500  # a mutant that lives longer has survived
 
@@ -66,6 +70,27 @@ def drawn(folder: Path, seed: str, share: tuple[int, int], most: int, seconds: f
     return {"runs": runs, "met": met, "failures": failures}
 
 
+def drawn_on_server(folder: Path, seed: str, share: tuple[int, int], most: int, seconds: float) -> dict[str, Any]:
+    """The same on PostgreSQL, in this worker's own database, whose address is in the environment."""
+    from exchange.audit import log
+
+    log.__dict__["_POLL_S"] = 0.005  # after a fault a log on a server looks again: not so late here
+    first = [[control(1, policy=1)], [control(2)]]
+    place, judge = schema_base(os.environ[ON_SERVER].split(" ")[share[0]], first)
+    met, failures, runs = Counter[str](), [], 0
+    until = time.monotonic() + seconds if seconds else float("inf")
+    for number in range(share[0], most, share[1]):
+        if time.monotonic() > until:
+            break
+        what, broken = faults.play_on_server(place, judge, folder, f"{seed}/{number}")
+        failures += [f"{broken}; on PostgreSQL, {seed}/{number}"] if broken else []
+        met += what
+        runs += 1
+        print(UNIT, flush=True)
+    place.close()
+    return {"runs": runs, "met": met, "failures": failures}
+
+
 def hunts(folder: Path, seed: str, share: tuple[int, int], most: int, _seconds: float) -> dict[str, Any]:
     """Every mutant: at the moment that shows it, and (unless `most` is 0) by random kills."""
     ready, caught, failures = prepared(folder, seed), {}, []
@@ -101,6 +126,7 @@ Task = Callable[[Path, str, tuple[int, int], int, float], dict[str, Any]]
 TASKS: Final[dict[str, Task]] = {
     "rounds": rounds,
     "faults": drawn,
+    "faults_on_server": drawn_on_server,
     "syscalls": points,
     "mutants": hunts,
     "mutations": mutations,

@@ -107,7 +107,7 @@ def test_a_swap_that_does_not_look_at_the_size(tmp_path: Path, monkeypatch: pyte
 
     def rivals() -> None:
         for seed in range(3):
-            run, random = Run(bases.small, tmp_path / f"{seed}", str(seed)), Random(seed)
+            run, random = Run(bases.small.begin, tmp_path / f"{seed}", str(seed)), Random(seed)
             place = bases.small.copy(tmp_path / f"log-{seed}-{id(run)}")
             log, script = Log(place, bases.small.judge.copy(), random), Script(random)
             run._rival(log, place, script, random)

@@ -35,7 +35,7 @@ def test_a_run_is_played_again_by_its_seed(tmp_path: Path) -> None:
     bases = Bases.made(tmp_path / "bases")
     ends = []
     for number in range(2):
-        run = Run(bases.small, tmp_path / f"run-{number}", "a seed without SIGKILL")
+        run = Run(bases.small.begin, tmp_path / f"run-{number}", "a seed without SIGKILL")
         log = run.play()
         ends.append((run.met, log.judge.leaves))
     assert ends[0] == ends[1]
