@@ -12,12 +12,10 @@ All but the last are the same for the same seed, so that a run can be played aga
 """
 
 import json
-import logging
 import os
 import select
 import shutil
 import signal
-import sqlite3
 import threading
 import time
 from collections import Counter
@@ -34,6 +32,7 @@ from exchange.audit.sequencer import Sequencer
 from exchange.control.database import open_engine
 from exchange.errors import ExchangeError, Refused, Tampered, Unavailable
 from tests.audit.building import KEY, commit, control, decision, refusal, release
+from tests.torture.flips import Alarms, Flip
 from tests.torture.judge import Broken, Judge, need
 from tests.torture.lives import Clock, Fault, Gate, Log, Mortal, Pen, Step, Strike
 from tests.torture.places import Base, Folder, Schema, folder_base
@@ -46,8 +45,6 @@ _LARGE: Final = 250  # entries of the base whose next commits fill a tile
 _KINDS: Final = {"store": 30, "files": 30, "events": 5, "clock": 5, "rival": 5, "flip": 20, "sigkill": 5}
 _ON_SERVER: Final = {"store": 80, "events": 10, "clock": 10}
 _WAYS: Final = ("before", "after", "kill", "killed")
-_CHANGING: Final = {"root": "audit_lock", "checkpoint": "audit_lock", "size": "audit_lock", "origin": "audit_lock"}
-_WAITING: Final = ("leaf", "digest", "id", "kind", "raises", "rests_on")
 
 
 @dataclass
@@ -213,7 +210,7 @@ class Run:
     def _must_stop(self, log: Log, place: Folder, flip: "Flip") -> None:
         strike, gate, pen = Strike(None, log.random), Gate(), Pen()
         opened = place.open(strike, gate)
-        own, alarms = None, _Alarms()
+        own, alarms = None, Alarms()
         before = place.query("SELECT checkpoint FROM audit_lock") if flip.what != "audit_lock.checkpoint" else None
         try:
             with alarms:
@@ -302,89 +299,6 @@ def _append(folder: Path, clock: Clock, each: Sequence[Sequence[Entry]], tell: T
         thread.start()
     for thread in threads:
         thread.join()
-
-
-class Flip:
-    """One byte of what the sequencer rests on, changed, and changed back."""
-
-    def __init__(self, place: Folder, random: Random) -> None:
-        self._place, self._random = place, random
-        self.what, self.told = "", ""
-        self.undo: Callable[[], None] = lambda: None
-
-    def make(self) -> None:
-        """Changes it: of what there is, something at random."""
-        audit = self._place.folder / "audit"
-        staged = sorted(one for one in (audit / "staging").iterdir() if not one.name.startswith("."))
-        ((size, seq),) = self._place.query(
-            "SELECT size, (SELECT min(seq) FROM audit_outbox WHERE idx IS NULL AND refused IS NULL) FROM audit_lock"
-        )
-        needed = [one for one in staged if one.name.startswith(f"{size}-")]
-        published = int((audit / "checkpoint").read_bytes().split(b"\n")[1])
-        choices: list[Callable[[], None]] = [lambda: self._file(audit / "checkpoint", "the checkpoint")]
-        choices += [lambda: self._row("audit_lock", self._random.choice(tuple(_CHANGING)), "id = 1")]
-        choices += [lambda: self._row("audit_outbox", self._random.choice(_WAITING), f"seq = {seq}")]
-        if published < size:
-            choices += [lambda: self._file(needed[0], "the staged bundle")] * 3
-        self._random.choice(choices)()
-
-    def _file(self, file: Path, what: str) -> None:
-        good = file.read_bytes()
-        file.write_bytes(self._changed(good))
-        self.what, self.undo = what, lambda: _write(file, good)
-
-    def _row(self, table: str, column: str, where: str) -> None:
-        (good,) = self._sql(f"SELECT {column} FROM {table} WHERE {where}")[0]
-        bad: object = "{}" if good is None else good + 1 if isinstance(good, int) else None
-        if isinstance(good, bytes):
-            bad = self._changed(good)
-        elif isinstance(good, str):
-            bad = self._changed(good.encode()).decode("latin-1")
-        elif good is None:
-            bad = '{"policy":1}'
-        self._sql(f"UPDATE {table} SET {column} = ? WHERE {where}", bad)
-        self.what = f"{table}.{column}"
-        self.told += f" {good!r} is {bad!r}"[:200]
-        self.undo = lambda: self._restore(table, column, where, good)
-
-    def _restore(self, table: str, column: str, where: str, good: object) -> None:
-        self._sql(f"UPDATE {table} SET {column} = ? WHERE {where}", good)
-
-    def _changed(self, good: bytes) -> bytes:
-        at = self._random.randrange(len(good))
-        flipped = good[at] ^ (1 << self._random.randrange(7))
-        self.told = f"byte {at}"
-        return good[:at] + bytes([flipped]) + good[at + 1 :]
-
-    def _sql(self, sql: str, *values: object) -> list[Any]:
-        connection = sqlite3.connect(self._place.folder / "control.db")
-        try:
-            with connection:
-                return connection.execute(sql, values).fetchall()
-        finally:
-            connection.close()
-
-
-def _write(file: Path, data: bytes) -> None:
-    file.write_bytes(data)
-
-
-class _Alarms(logging.Handler):
-    """What the log's logger says."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.said: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.said.append(record.getMessage())
-
-    def __enter__(self) -> "_Alarms":
-        logging.getLogger("exchange.audit").addHandler(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        logging.getLogger("exchange.audit").removeHandler(self)
 
 
 def play(bases: Bases, folder: Path, seed: str) -> tuple[Counter[str], str]:

@@ -368,13 +368,3 @@ class Log:
         audited = {body["id"] for _, body in self.judge.entries}
         lone = [entry for entry in self.happened if (entry.id in audited) != (entry in there)]
         need(not lone, "of an event and its entry one is there without the other")
-
-
-def broken_by(run: Callable[[], Mapping[str, int] | None]) -> str:
-    """What the run finds broken, or nothing."""
-    with suppress(KeyError):
-        try:
-            run()
-        except Broken as broken:
-            return str(broken)
-    return ""
