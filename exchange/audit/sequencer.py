@@ -130,7 +130,7 @@ class Sequencer:
         head = Head(origin, edge.size, root, signed, at_ns)
         self._store.swap(self.head.size, head, Change(draft.taken, draft.refused, draft.raised, draft.schemas))
         # A crash here: the entries are in the log and nobody was told; the next start applies the bundle.
-        _apply(self._store, head)
+        _apply(self._store, self.head.size, head)
         self._store.unstage()
         # A crash here: as before; without the bundle, for all that it held is durable in its place.
         self._store.prune(_filled(self.head.size, edge.size))
@@ -170,13 +170,15 @@ def published_head(store: AuditStore, key: Signer | str) -> Head:
     return Head(head.origin, shown.size, shown.root, note, head.committed_ns)
 
 
-def _apply(store: AuditStore, head: Head) -> None:
-    """Steps 4 and 5, the same for a commit and for recovery: the committed head's staged bundle becomes the log."""
+def _apply(store: AuditStore, old: int, head: Head) -> None:
+    """Steps 4 and 5, the same for a commit and for recovery: the committed head's staged bundle becomes the log, which
+    had `old` entries before it.
+    """
     name = staging.name_of(head.size, head.root)
     staged = store.staged(name)  # from storage, never from memory
     if staged is None:
         raise Tampered("audit_log_damaged", where=f"staging/{name}", detail="a committed bundle is missing")
-    files = staging.unpack(staged, name)
+    files = staging.unpack(staged, name, old)
     # 4. Tiles and entry bundles.
     store.write(files)
     # A crash here: the published checkpoint is the old one and still fits; the next start comes here again.
@@ -205,7 +207,7 @@ def _recover(store: AuditStore, key: Signer) -> Head:
     if shown.size > head.size or (shown.size == head.size and shown.root != head.root):
         raise Tampered("audit_log_damaged", where="checkpoint", detail="published, but never committed here")
     if shown.size < head.size:
-        _apply(store, head)
+        _apply(store, shown.size, head)
     elif published is None:
         store.publish(head.checkpoint)
     read_tile, read_bundle = _readers(store, head.size)

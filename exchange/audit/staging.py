@@ -28,9 +28,9 @@ def pack(old: int, size: int, files: Mapping[str, bytes]) -> bytes:
     return b"".join((_MAGIC, header, b"\n", *files.values()))
 
 
-def unpack(bundle: bytes, name: str) -> dict[str, bytes]:
+def unpack(bundle: bytes, name: str, old: int | None = None) -> dict[str, bytes]:
     """The files of a bundle, each with the hash that it was staged with, and none that this commit does not make:
-    whoever writes them may rely on their paths.
+    whoever writes them may rely on their paths. `old` is the size before it, where that is known.
 
     Raises:
         Tampered: `audit_log_damaged`: cut off, changed, or not a bundle.
@@ -39,7 +39,7 @@ def unpack(bundle: bytes, name: str) -> dict[str, bytes]:
     magic, header, body = [*bundle.split(b"\n", 2), b"", b""][:3]
     try:
         document = json.loads(header)
-        old, size = int(document["old"]), int(document["size"])
+        before, size = int(document["old"]), int(document["size"])
         table = [(str(path), int(length), digest) for path, length, digest in document["files"]]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise broken from None
@@ -50,6 +50,6 @@ def unpack(bundle: bytes, name: str) -> dict[str, bytes]:
         if hashlib.sha256(files[path]).hexdigest() != digest:
             raise broken
     whole = magic + b"\n" == _MAGIC and at == len(body) and str(size) == name.partition("-")[0]
-    if not whole or files.keys() != paths_between(old, size):
+    if not whole or old not in (None, before) or files.keys() != paths_between(before, size):
         raise broken
     return files

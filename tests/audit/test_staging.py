@@ -31,6 +31,8 @@ def test_a_changed_bundle_gives_what_was_staged_or_nothing(old: int, size: int) 
             bad = bundle[:at] + bytes([bundle[at] ^ 1 << bit]) + bundle[at + 1 :]
             with suppress(Tampered):
                 assert unpack(bad, name) == files, at
+            with pytest.raises(Tampered):
+                unpack(bad, name, old)
     for cut in range(0, len(bundle), 7):
         with pytest.raises(Tampered):
             unpack(bundle[:cut], name)

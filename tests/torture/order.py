@@ -147,11 +147,11 @@ def recovered_by_checkpoint_alone(patch: Patch) -> None:
     """Recovery publishes the committed checkpoint and leaves the tiles to whoever comes."""
     real = sequencer._apply
 
-    def apply(store: Any, head: Head) -> None:
+    def apply(store: Any, old: int, head: Head) -> None:
         published = store.published()
         if published is not None and int(published.split(b"\n")[1]) < head.size:
             store.publish(head.checkpoint)
-        real(store, head)
+        real(store, old, head)
 
     patch(sequencer, "_apply", apply)
 
