@@ -280,7 +280,9 @@ def _unchanged(row: Row) -> bytes:
 def _fits(row: Row, leaf: bytes) -> bool:
     kind = kind_of(row.kind)
     if leaf[:PREFIX_BYTES] != kind.prefix:
-        return True  # it waited for a newer version of this program: its schema is the log's, or it is refused
+        return (
+            True  # an older version of this program put it there: whether the log knows its schema is looked at later
+        )
     _, body = decode(leaf, {kind.prefix: kind.parsed})
     rests_on = body["epochs"] if row.kind == "release" else {}
     said = (row.id, _epochs_of(row.raises), _epochs_of(row.rests_on))

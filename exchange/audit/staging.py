@@ -41,7 +41,7 @@ def unpack(bundle: bytes, name: str, old: int | None = None) -> dict[str, bytes]
         document = json.loads(header)
         before, size = int(document["old"]), int(document["size"])
         table = [(str(path), int(length), digest) for path, length, digest in document["files"]]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise broken from None
     files, at = {}, 0
     for path, length, digest in table:
@@ -50,6 +50,6 @@ def unpack(bundle: bytes, name: str, old: int | None = None) -> dict[str, bytes]
         if hashlib.sha256(files[path]).hexdigest() != digest:
             raise broken
     whole = magic + b"\n" == _MAGIC and at == len(body) and str(size) == name.partition("-")[0]
-    if not whole or old not in (None, before) or files.keys() != paths_between(before, size):
+    if not whole or before < 0 or old not in (None, before) or files.keys() != paths_between(before, size):
         raise broken
     return files

@@ -33,6 +33,9 @@ def test_a_changed_bundle_gives_what_was_staged_or_nothing(old: int, size: int) 
                 assert unpack(bad, name) == files, at
             with pytest.raises(Tampered):
                 unpack(bad, name, old)
+    for number in (b"-9000000000000000000", b"Infinity", b"null"):
+        with pytest.raises(Tampered):
+            unpack(bundle.replace(b'"old":%d' % old, b'"old":' + number), name)
     for cut in range(0, len(bundle), 7):
         with pytest.raises(Tampered):
             unpack(bundle[:cut], name)
