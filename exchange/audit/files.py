@@ -152,20 +152,22 @@ def put(files: Files, items: Sequence[tuple[str, bytes]]) -> None:
     temporary = {name: f"{STAGING}/.{name.replace('/', '-')}" for name in folders}
     for folder in dict.fromkeys(folders.values()):
         files.make_folder(folder)
-    _each(lambda item: files.write(temporary[item[0]], item[1]), items)
+    each = _side_by_side if isinstance(files, DiskFiles) and len(items) >= _MANY else _in_turn
+    each(lambda item: files.write(temporary[item[0]], item[1]), items)
     # A crash here leaves temporary files in staging, which the next start removes.
     for name in folders:
         files.rename(temporary[name], name)
-    _each(files.sync_folder, list(dict.fromkeys(folders.values())))
+    each(files.sync_folder, list(dict.fromkeys(folders.values())))
     # A crash before this line may keep or lose any of the new names, never a half-written file.
 
 
-def _each(work: Callable[[_Item], None], items: Sequence[_Item]) -> None:
-    """Does this for each; where one fails the error is raised when all others have ended, too."""
-    if len(items) < _MANY:
-        for item in items:
-            work(item)
-        return
+def _in_turn(work: Callable[[_Item], None], items: Sequence[_Item]) -> None:
+    for item in items:
+        work(item)
+
+
+def _side_by_side(work: Callable[[_Item], None], items: Sequence[_Item]) -> None:
+    """Does this for each at once; where one fails the error is raised when all others have ended, too."""
     begun = [_pool().submit(work, item) for item in items]
     wait(begun)
     for one in begun:
@@ -175,3 +177,7 @@ def _each(work: Callable[[_Item], None], items: Sequence[_Item]) -> None:
 @cache
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="audit-disk")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # its threads are not in the child

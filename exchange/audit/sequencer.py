@@ -12,11 +12,11 @@ from functools import lru_cache
 from typing import Final
 
 from exchange.audit import staging, tiles
-from exchange.audit.entries import encode, schema_entry
-from exchange.audit.note import Checkpoint, Signer, open_checkpoint, sign_checkpoint, vkey
-from exchange.audit.schemas import KINDS, kind_of
+from exchange.audit.entries import decode, encode, schema_entry
+from exchange.audit.note import Checkpoint, Signer, check_origin, open_checkpoint, sign_checkpoint, vkey
+from exchange.audit.schemas import KINDS, PREFIX_BYTES, kind_of
 from exchange.audit.store import AuditStore, Change, Head, Row
-from exchange.errors import Tampered, Unavailable
+from exchange.errors import Invalid, Tampered, Unavailable
 from exchange.names import canonical
 from exchange.signing.merkle import EMPTY_ROOT, leaf_hash, leaf_hashes
 
@@ -133,7 +133,7 @@ class Sequencer:
         head = Head(origin, edge.size, root, signed, at_ns)
         self._store.swap(self.head.size, head, Change(draft.taken, draft.refused, draft.raised, draft.schemas))
         # A crash here: the entries are in the log and nobody was told; the next start applies the bundle.
-        _apply(self._store, head)
+        _apply(self._store, self.head.size, head)
         self._store.unstage()
         # A crash here: as before; without the bundle, for all that it held is durable in its place.
         self._store.prune(_filled(self.head.size, edge.size))
@@ -169,17 +169,19 @@ def published_head(store: AuditStore, key: Signer | str) -> Head:
     note, head = store.published(), store.head()
     if head is None or note is None:
         raise Unavailable("audit_missing")
-    shown = open_checkpoint(note, key if isinstance(key, str) else vkey(head.origin, key.public))
+    shown = open_checkpoint(note, key if isinstance(key, str) else _verifier(head, key))
     return Head(head.origin, shown.size, shown.root, note, head.committed_ns)
 
 
-def _apply(store: AuditStore, head: Head) -> None:
-    """Steps 4 and 5, the same for a commit and for recovery: the committed head's staged bundle becomes the log."""
+def _apply(store: AuditStore, old: int, head: Head) -> None:
+    """Steps 4 and 5, the same for a commit and for recovery: the committed head's staged bundle becomes the log, which
+    had `old` entries before it.
+    """
     name = staging.name_of(head.size, head.root)
     staged = store.staged(name)  # from storage, never from memory
     if staged is None:
         raise Tampered("audit_log_damaged", where=f"staging/{name}", detail="a committed bundle is missing")
-    files = staging.unpack(staged, name)
+    files = staging.unpack(staged, name, old)
     # 4. Tiles and entry bundles.
     store.write(files)
     # A crash here: the published checkpoint is the old one and still fits; the next start comes here again.
@@ -198,7 +200,7 @@ def _recover(store: AuditStore, key: Signer) -> Head:
     head = store.head()
     if head is None:
         raise Unavailable("audit_missing")
-    verifier = vkey(head.origin, key.public)
+    verifier = _verifier(head, key)
     if open_checkpoint(head.checkpoint, verifier) != Checkpoint(head.origin, head.size, head.root):
         raise Tampered("audit_log_damaged", where="audit_lock", detail="the lock row is not what its checkpoint says")
     published = store.published()
@@ -208,7 +210,7 @@ def _recover(store: AuditStore, key: Signer) -> Head:
     if shown.size > head.size or (shown.size == head.size and shown.root != head.root):
         raise Tampered("audit_log_damaged", where="checkpoint", detail="published, but never committed here")
     if shown.size < head.size:
-        _apply(store, head)
+        _apply(store, shown.size, head)
     elif published is None:
         store.publish(head.checkpoint)
     read_tile, read_bundle = _readers(store.read, head.size)
@@ -216,6 +218,13 @@ def _recover(store: AuditStore, key: Signer) -> Head:
     if shown.size and tiles.root_at(shown.size, read_tile) != shown.root:
         raise Tampered("audit_log_damaged", where="tile", detail="the published checkpoint is not a prefix of the log")
     return head
+
+
+def _verifier(head: Head, key: Signer) -> str:
+    try:
+        return vkey(check_origin(head.origin), key.public)
+    except Invalid:
+        raise Tampered("audit_log_damaged", where="audit_lock", detail="its origin is no log's name") from None
 
 
 def _check_edge(edge: tiles.Edge, head: Head) -> None:
@@ -263,10 +272,22 @@ def _filled(old: int, new: int) -> list[str]:
 
 
 def _unchanged(row: Row) -> bytes:
-    """The row's leaf: one that was changed between its insertion and now is not signed."""
-    if row.leaf is None or leaf_hash(row.leaf) != row.digest:
+    """The row's leaf: one that was changed between its insertion and now is not signed, nor is one beside which the
+    row says something else than it: by the row's id callers ask for it, by the row's epochs it is let in or refused.
+    """
+    if row.leaf is None or leaf_hash(row.leaf) != row.digest or row.kind not in KINDS or not _fits(row, row.leaf):
         raise Tampered("audit_log_damaged", where="audit_outbox", detail="a waiting entry was changed")
     return row.leaf
+
+
+def _fits(row: Row, leaf: bytes) -> bool:
+    kind = kind_of(row.kind)
+    if leaf[:PREFIX_BYTES] != kind.prefix:
+        return True  # of an older version of this program: whether the log knows its schema is looked at later
+    _, body = decode(leaf, {kind.prefix: kind.parsed})
+    rests_on = body["epochs"] if row.kind == "release" else {}
+    said = (row.id, _epochs_of(row.raises), _epochs_of(row.rests_on))
+    return said == (body["id"], body.get("raises", {}), rests_on)
 
 
 @lru_cache(1_000)  # releases under one plan rest on the same

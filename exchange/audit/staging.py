@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
+from exchange.audit.tiles import paths_between
 from exchange.errors import Tampered
 from exchange.names import canonical
 
@@ -27,8 +28,9 @@ def pack(old: int, size: int, files: Mapping[str, bytes]) -> bytes:
     return b"".join((_MAGIC, header, b"\n", *files.values()))
 
 
-def unpack(bundle: bytes, name: str) -> dict[str, bytes]:
-    """The files of a bundle, each with the hash that it was staged with.
+def unpack(bundle: bytes, name: str, old: int | None = None) -> dict[str, bytes]:
+    """The files of a bundle, each with the hash that it was staged with, and none that this commit does not make:
+    whoever writes them may rely on their paths. `old` is the size before it, where that is known.
 
     Raises:
         Tampered: `audit_log_damaged`: cut off, changed, or not a bundle.
@@ -37,8 +39,9 @@ def unpack(bundle: bytes, name: str) -> dict[str, bytes]:
     magic, header, body = [*bundle.split(b"\n", 2), b"", b""][:3]
     try:
         document = json.loads(header)
-        size, table = document["size"], [(str(path), int(length), digest) for path, length, digest in document["files"]]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        before, size = int(document["old"]), int(document["size"])
+        table = [(str(path), int(length), digest) for path, length, digest in document["files"]]
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise broken from None
     files, at = {}, 0
     for path, length, digest in table:
@@ -46,6 +49,7 @@ def unpack(bundle: bytes, name: str) -> dict[str, bytes]:
         at += length
         if hashlib.sha256(files[path]).hexdigest() != digest:
             raise broken
-    if magic + b"\n" != _MAGIC or at != len(body) or str(size) != name.partition("-")[0]:
+    whole = magic + b"\n" == _MAGIC and at == len(body) and str(size) == name.partition("-")[0]
+    if not whole or before < 0 or old not in (None, before) or files.keys() != paths_between(before, size):
         raise broken
     return files

@@ -104,6 +104,17 @@ class Edge:
         return tuple(grown)
 
 
+def paths_between(old: int, size: int) -> set[str]:
+    """The files that `append` gives when a tree grows from `old` to `size` entries."""
+    found = set()
+    for level in (None, *range(8)):
+        before, now = (at >> 8 * (level or 0) for at in (old, size))
+        if now > before:
+            found |= {path(level, n) for n in range(before // WIDTH, now // WIDTH)}
+            found |= {path(level, now // WIDTH, now % WIDTH)} if now % WIDTH else set()
+    return found
+
+
 def _pieces(size: int, count: int) -> Iterator[tuple[int, int]]:
     """[size, size + count) cut at the ends of bundles."""
     at, end = size, size + count

@@ -32,6 +32,8 @@ from tests.audit.building import (
     store_at,
 )
 
+HOUR_NS = 3_600 * 10**9
+
 
 def _reopened(folder: Path, start: int = START_NS + 10**12) -> AuditLog:
     return AuditLog(store_at(folder), KEY, clock(start))
@@ -229,7 +231,7 @@ def test_a_log_is_made_once_and_opened_only_where_one_is(tmp_path: Path) -> None
         create(store_at(tmp_path), "two words", KEY, clock())
 
 
-@pytest.mark.parametrize("step", [0, -1, -(10**12)])
+@pytest.mark.parametrize("step", [0, -1, -(10**12), -HOUR_NS])
 def test_a_clock_that_does_not_advance_stops_the_log(tmp_path: Path, step: int) -> None:
     """Frozen or gone back: it stops, for a right that ends by time would live on; nothing was signed."""
     new_log(tmp_path).close()
@@ -247,6 +249,34 @@ def test_a_clock_that_does_not_advance_stops_the_log(tmp_path: Path, step: int) 
     assert again.append(control(2)).index == 3
     again.close()
     assert verify(tmp_path / "audit", VKEY).ok
+
+
+def test_a_clock_that_ran_ahead_and_was_set_right(tmp_path: Path) -> None:
+    """An hour ahead the log goes on; set right it is behind its last commit, says so, and waits until it is past it."""
+    new_log(tmp_path).close()
+    now = [START_NS + 10**12]
+
+    def opened() -> AuditLog:
+        return AuditLog(store_at(tmp_path), KEY, lambda: now[0])
+
+    log = opened()
+    log.append(control(1))
+    now[0] += HOUR_NS
+    ahead = log.append(control(2))
+    now[0] -= HOUR_NS - 10**9
+    with pytest.raises(Unavailable, match=r"audit_stopped.*clock"):
+        log.append(control(3))
+    log.close()
+    again = opened()
+    with pytest.raises(Unavailable, match=r"audit_stopped.*clock"):
+        again.append(control(3))
+    again.close()
+    assert verify(tmp_path / "audit", VKEY, [ahead.checkpoint]).size == ahead.size
+    now[0] += HOUR_NS
+    later = opened()
+    assert later.append(control(3)).index == ahead.index + 1
+    later.close()
+    assert verify(tmp_path / "audit", VKEY, [ahead.checkpoint]).ok
 
 
 def test_two_sequencers_on_one_log(tmp_path: Path) -> None:
@@ -301,6 +331,7 @@ def test_waiting_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ("audit_lock", "root = zeroblob(32)"),
         ("audit_lock", "checkpoint = zeroblob(9)"),
         ("audit_lock", "origin = 'other'"),
+        ("audit_lock", "origin = 'no name'"),
         ("audit_lock", "root = 7"),
     ],
 )
@@ -341,10 +372,14 @@ def test_files_that_do_not_fit_the_lock_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", ["leaf = X'00'", "leaf = NULL", "digest = zeroblob(32)", "raises = '['", "raises = '7'"]
+    "change",
+    [
+        *("leaf = X'00'", "leaf = NULL", "digest = zeroblob(32)", "raises = '['", "raises = '7'", "raises = NULL"),
+        *("raises = '{\"policy\":2}'", "rests_on = '{\"policy\":1}'", "id = zeroblob(16)", "kind = 'contro'"),
+    ],
 )
 def test_a_waiting_entry_that_was_changed_is_not_signed(tmp_path: Path, change: str) -> None:
-    """The outbox is not trusted: a leaf that differs from its digest stops the sequencer."""
+    """The outbox is not trusted: a leaf that differs from its digest, or from its row, stops the sequencer."""
     new_log(tmp_path).close()
     store = store_at(tmp_path)
     store.submit([_row(control(1, policy=1))])

@@ -1,5 +1,7 @@
 """The audit log on a real PostgreSQL: one sequencer among processes, its place, its death; failures of the server."""
 
+import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -154,13 +156,31 @@ def test_a_checkpoint_that_a_reader_saw_is_never_replaced_by_an_older_one(engine
 
 
 APPENDING = """
-import sys, time
+import os, signal, sys, time
 from exchange.audit.log import AuditLog
 from exchange.audit.postgresql import PostgresAuditStore
 from exchange.control.database import open_engine
 from tests.audit.building import KEY, control
 
-log = AuditLog(PostgresAuditStore(open_engine(sys.argv[1])), KEY, time.time_ns)
+class Stopping(PostgresAuditStore):
+    calls = 0
+
+    def _stop(self):
+        Stopping.calls += 1
+        if Stopping.calls == 8:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    def swap(self, *words):
+        if sys.argv[3] == "swap":
+            self._stop()
+        super().swap(*words)
+
+    def publish(self, *words):
+        if sys.argv[3] == "publish":
+            self._stop()
+        super().publish(*words)
+
+log = AuditLog(Stopping(open_engine(sys.argv[1])), KEY, time.time_ns)
 print("open", log._sequencer is not None, flush=True)
 sys.stdin.readline()
 for number in range(int(sys.argv[2]), 10**9):
@@ -169,11 +189,14 @@ for number in range(int(sys.argv[2]), 10**9):
 
 
 class Appending:
-    """A process that appends entry after entry and says what it was acknowledged."""
+    """A process that appends entry after entry and says what it was acknowledged.
 
-    def __init__(self, url: str, first: int) -> None:
+    It stops itself as SIGSTOP does right before the eighth call of the method `stops_in` of its store.
+    """
+
+    def __init__(self, url: str, first: int, stops_in: str = "") -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(APPENDING), url, str(first)],
+            [sys.executable, "-c", textwrap.dedent(APPENDING), url, str(first), stops_in],
             *(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
         )  # fmt: skip
         assert self._process.stdin is not None
@@ -201,6 +224,15 @@ class Appending:
         self._process.wait()
         self._in.close()
         self._out.close()
+
+    def stopped(self) -> None:
+        """Returns when it has stopped itself."""
+        _, status = os.waitpid(self._process.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+
+    def go_on(self) -> None:
+        """SIGCONT."""
+        self._process.send_signal(signal.SIGCONT)
 
     def _read(self, line: str) -> None:
         number, index = map(int, line.split())
@@ -234,6 +266,69 @@ def test_of_two_processes_one_is_the_sequencer_and_the_other_takes_over(
         assert log.entry(index)[1]["version"] == number
     assert log.append(control(1)).index > max(second.acknowledged.values())
     _verified(engine, tmp_path / "out", kept)
+
+
+class Looking(threading.Thread):
+    """Sees what checkpoints are public or in the lock row."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
+        self._store, self._ended = PostgresAuditStore(engine), threading.Event()
+        self.seen: dict[int, set[bytes]] = {}
+        self.went_back = False
+
+    def run(self) -> None:
+        last = 0
+        while not self._ended.is_set():
+            head, note = self._store.head(), self._store.published()
+            assert head is not None
+            assert note is not None
+            size = int(note.split(b"\n")[1])
+            self.went_back |= size < last
+            last = size
+            self.seen.setdefault(size, set()).add(note)
+            self.seen.setdefault(head.size, set()).add(head.checkpoint)
+            time.sleep(0.002)
+
+    def end(self) -> None:
+        """Looks no more."""
+        self._ended.set()
+        self.join()
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("method", ["swap", "publish"])
+def test_a_sequencer_that_stood_still_finds_its_place_taken(
+    postgres: str, engine: Engine, opened: Open, postgres_server: Server, tmp_path: Path, method: str
+) -> None:
+    """Two real processes append; the first is stopped in the middle of a commit, and its session is ended. The second
+    goes on. When the first one runs again it changes nothing, follows, and appends through the second: of no size were
+    there two checkpoints, the public one never went back, and what either was told stands.
+    """
+    looking = Looking(engine)
+    with ExitStack() as stack:
+        stack.callback(looking.end)
+        first, second = Appending(postgres, 1_000, method), Appending(postgres, 2_000)
+        stack.callback(first.kill)
+        stack.callback(second.kill)
+        looking.start()
+        first.begin()
+        first.stopped()
+        second.begin()
+        _cut(postgres_server, engine, HOLDS)
+        second.take(15)
+        first.go_on()
+        first.take(10)
+        second.take(10)
+    assert not looking.went_back
+    assert [notes for notes in looking.seen.values() if len(notes) > 1] == []
+    log = opened()
+    for number, index in {**first.acknowledged, **second.acknowledged}.items():
+        assert log.entry(index)[1]["version"] == number
+    log.append(control(1))
+    export(PostgresAuditStore(engine), tmp_path / "out", VKEY)
+    kept = [note for notes in looking.seen.values() for note in notes]
+    assert verify(tmp_path / "out", VKEY, kept, rules=False).ok
 
 
 FAILING = """

@@ -1,8 +1,9 @@
-"""`make torture`: kill rounds, every system call of three operations, changed bytes, each in two processes; then
-revokes through two gateways on Kafka and PostgreSQL; real servers killed and stopped; mutants if asked.
+"""`make torture`: kill rounds, randomised faults of the audit log, every system call of three operations, changed
+bytes, each in two processes; then revokes through two gateways on Kafka and PostgreSQL; real servers killed and
+stopped; mutants if asked.
 
-All of it takes one to two hours on two cores: kills, system calls and bytes about an hour, the revokes 20 minutes, the
-servers 30. With `--servers` only these, with options of their own: see `tests.torture.servers`.
+All of it takes one to two hours on two cores: kills, faults, system calls and bytes about an hour, the revokes 20
+minutes, the servers 30. With `--servers` only these, with options of their own: see `tests.torture.servers`.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,12 +25,13 @@ from tqdm import tqdm
 
 from tests.torture import syscalls
 from tests.torture.mutants import MUTANTS
-from tests.torture.tasks import UNIT
+from tests.torture.tasks import ON_SERVER, UNIT
 
 _MUTATIONS = 12_000
+_FAULTS, _ON_SERVER = 10_000, 500
 _HELP = (
-    "Without options: kills, system calls, changed bytes (about an hour), revokes (20 minutes), servers (30 minutes); "
-    "on two cores. What needs a server that is not to be had is skipped, by name."
+    "Without options: kills, faults, system calls, changed bytes (about an hour), revokes (20 minutes), servers (30 "
+    "minutes); on two cores. What needs a server that is not to be had is skipped, by name."
 )
 
 
@@ -47,6 +50,11 @@ def main() -> int:
     parser.add_argument("--seed", default=secrets.token_hex(4))
     parser.add_argument("--workers", type=int, default=2, help="processes that do it")
     parser.add_argument("--kills", action="store_true", help="only the kill rounds")
+    parser.add_argument("--faults", type=int, default=0, help="only so many randomised fault runs (of all: 10,000)")
+    parser.add_argument(
+        "--faults-on-server", type=int, default=0, help="only so many of them on PostgreSQL (of all: 500)"
+    )
+    parser.add_argument("--replay", metavar="RUN", help="one of them again, by the seed that its failure told")
     parser.add_argument("--syscalls", action="store_true", help="only the system calls")
     parser.add_argument("--points", type=int, default=0, help="only so many of them")
     parser.add_argument("--gateways", action="store_true", help="only the revokes through two gateways")
@@ -56,11 +64,27 @@ def main() -> int:
     parser.add_argument("--mutants", action="store_true", help="only our own mutants")
     parser.add_argument("--cornered", action="store_true", help="the mutants without their random kills")
     chosen = parser.parse_args()
-    everything = not (chosen.kills or chosen.syscalls or chosen.gateways or chosen.mutants or chosen.mutations)
+    if chosen.replay:
+        return _replay(chosen.replay)
+    parts = (
+        chosen.kills,
+        chosen.faults,
+        chosen.faults_on_server,
+        chosen.syscalls,
+        chosen.gateways,
+        chosen.mutants,
+        chosen.mutations,
+    )
+    everything = not any(parts)
     broken = 0
     if everything or chosen.kills:
         sums = _run("rounds", chosen, chosen.rounds, chosen.rounds)
         broken += _say_rounds(sums, chosen.seed)
+    if everything or chosen.faults:
+        count = chosen.faults or _FAULTS
+        broken += _say_faults(_run("faults", chosen, count, count), chosen.seed)
+    if everything or chosen.faults_on_server:
+        broken += _faults_on_server(chosen)
     if everything or chosen.syscalls:
         broken += _syscalls(chosen)
     if everything or chosen.mutations:
@@ -125,6 +149,26 @@ def _syscalls(chosen: argparse.Namespace) -> int:
     return _say_broken(sums["failures"], chosen.seed)
 
 
+def _faults_on_server(chosen: argparse.Namespace) -> int:
+    """Randomised fault runs on PostgreSQL; skipped by name where there is none."""
+    import pytest
+
+    from tests import services, services_postgres
+
+    end, count = services.begin_run(), chosen.faults_on_server or _ON_SERVER
+    try:
+        server = services_postgres.the_server()
+        with ExitStack() as stack:
+            databases = [stack.enter_context(server.database(server.template())) for _ in range(chosen.workers)]
+            os.environ[ON_SERVER] = " ".join(databases)
+            return _say_faults(_run("faults_on_server", chosen, count, count), chosen.seed)
+    except pytest.skip.Exception as skipped:
+        print(f"fault runs on PostgreSQL: skipped, {skipped}")
+        return 0
+    finally:
+        end()
+
+
 def _gateways(chosen: argparse.Namespace) -> int:
     """Revokes under load through two gateways; skipped by name where a server is not to be had."""
     import pytest  # whose outcomes say that a server is missing
@@ -184,10 +228,30 @@ def _say_rounds(sums: dict[str, Any], seed: str) -> int:
     return _say_broken(sums["failures"], seed)
 
 
+def _say_faults(sums: dict[str, Any], seed: str) -> int:
+    count = sums.get("runs", 0)
+    met = ", ".join(f"{times} {what}" for what, times in Counter[str](sums.get("met", {})).most_common())
+    print(f"{count} fault runs in {sums['time']}: {met}")
+    if not sums["failures"]:
+        print(f"{count} runs: 0 broke anything: less than {3 / max(count, 1):.3%} do, at 95 %; --seed {seed}")
+    return _say_broken(sums["failures"][:20], seed)
+
+
+def _replay(run: str) -> int:
+    """One fault run alone."""
+    from tests.torture.faults import main_alone
+
+    with tempfile.TemporaryDirectory(prefix="torture-") as folder:
+        met, broken = main_alone(Path(folder), run)
+    print(f"{run}: {', '.join(met)}: {broken or 'nothing is broken'}")
+    return 1 if broken else 0
+
+
 def _say_mutations(sums: dict[str, Any], seed: str) -> int:
     places = ", ".join(f"{count} in a {place}" for place, count in sums.get("mutations", {}).items())
     count = sum(sums.get("mutations", {}).values())
-    print(f"{count} changes of one byte in {sums['time']}: {places}; {len(sums['failures'])} not found or not named")
+    missed = len(sums["failures"])
+    print(f"{count} changes, nearly all of one byte, in {sums['time']}: {places}; {missed} not found or not named")
     return _say_broken(sums["failures"][:20], seed)
 
 

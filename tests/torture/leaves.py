@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -20,13 +20,23 @@ def size_of(note: str | bytes) -> int:
 
 def leaves_of(folder: Path) -> list[bytes]:
     """All leaves under the published checkpoint; OSError or IndexError where the log is not whole."""
-    size = size_of((folder / "checkpoint").read_bytes())
+    return leaves_by(lambda name: (folder / name).read_bytes() if (folder / name).is_file() else None)
+
+
+def leaves_by(read: Callable[[str], bytes | None]) -> list[bytes]:
+    """The same by whatever gives a file's bytes by its C2SP path, None for one that is not there."""
+
+    def needed(*names: str) -> bytes:
+        found = next((data for data in map(read, names) if data is not None), None)
+        if found is None:
+            raise FileNotFoundError(names[-1])
+        return found
+
+    size = size_of(needed("checkpoint"))
     leaves: list[bytes] = []
     for n in range((size + _WIDTH - 1) // _WIDTH):
-        width = min(_WIDTH, size - n * _WIDTH)
-        whole = folder / f"tile/entries/{n:03d}"
-        part = folder / f"tile/entries/{n:03d}.p/{width}"
-        data = (part if width < _WIDTH and part.exists() else whole).read_bytes()
+        width, whole = min(_WIDTH, size - n * _WIDTH), f"tile/entries/{n:03d}"
+        data = needed(whole) if width == _WIDTH else needed(f"{whole}.p/{width}", whole)
         at = 0
         for _ in range(width):
             length = int.from_bytes(data[at : at + 2], "big")

@@ -20,7 +20,8 @@ from exchange.audit.store import Change, Head
 from exchange.envelope import Batch
 from exchange.log.sqlite import SqliteRecordLog
 from tests.torture import site
-from tests.torture.oracle import UNREADABLE, Broken, check_disk
+from tests.torture.judge import Broken
+from tests.torture.oracle import UNREADABLE, check_disk
 from tests.torture.rounds import Kill, Prepared, Rounds, recover, run_child
 from tests.torture.told import Ledger, Tell
 from tests.torture.work import Work

@@ -1,4 +1,6 @@
-"""One byte changed anywhere, in any file of a log, of an evidence bundle, of its archive: found, and named."""
+"""One byte changed anywhere, in any file of a log, of an evidence bundle, of its archive: found, and named. In a log
+also a file that is missing, cut off, or one too many.
+"""
 
 import shutil
 import time
@@ -13,21 +15,27 @@ from exchange.evidence.check import check
 from exchange.evidence.forms import unarchived
 from tests.audit.building import VKEY, control, grounds, leaves_of, release, write_log
 
+_OF_FILES = 0.1  # so often
 ENTRIES = 300  # more than one full tile
 
 Named = Callable[[str, int], bool]
 
 
 def mutations(folder: Path, seed: str, share: tuple[int, int], most: int, seconds: float) -> dict[str, Any]:
-    """Changes of one byte, a third each in the three; `failures` tells those that were not found or not named."""
+    """Changes, a third each in the three; `failures` tells those that were not found or not named."""
     choice, until = Random(seed), time.monotonic() + seconds if seconds else float("inf")
     shapes = [_log(folder / "log", choice), _bundle(folder / "bundle"), _archive(folder / "archive")]
-    counts = dict.fromkeys(("log", "bundle", "archive"), 0)
+    counts = dict.fromkeys(("log", "bundle", "archive", "log's file"), 0)
     failures: list[str] = []
     for number in range(len(range(share[0], most, share[1]))):
         if time.monotonic() > until:
             break
         name, (place, named) = [*counts][number % 3], shapes[number % 3]
+        if name == "log" and choice.random() < _OF_FILES:
+            failures += _of_files(place, choice)
+            counts["log's file"] += 1
+            print("{}", flush=True)
+            continue
         file = choice.choice(sorted(one for one in place.rglob("*") if one.is_file()))
         good = file.read_bytes()
         at, flip = choice.randrange(len(good)), choice.randrange(1, 256)
@@ -38,6 +46,33 @@ def mutations(folder: Path, seed: str, share: tuple[int, int], most: int, second
         counts[name] += 1
         print("{}", flush=True)
     return {"mutations": counts, "failures": failures}
+
+
+def _of_files(log: Path, choice: Random) -> list[str]:
+    """A file of the log missing, cut off, or one too many: what was not found or not named."""
+    size = int((log / "checkpoint").read_bytes().split(b"\n")[1])
+    full, part = divmod(size, 256)
+    needed = [f"tile/{level}/{n:03}" for level in ("entries", "0") for n in range(full)]
+    needed += [f"tile/{level}/{full:03}.p/{part}" for level in ("entries", "0")] + [f"tile/1/000.p/{full}"]
+    what, file = choice.choice(("missing", "cut off", "stray")), log / choice.choice(needed)
+    good = file.read_bytes()
+    if what == "missing":
+        file.unlink()
+    elif what == "cut off":
+        file.write_bytes(good[: choice.randrange(len(good))])
+    else:
+        number = choice.randrange(100, 1_000)
+        names = (f"tile/0/{number}", f"tile/entries/{number}.p/{part}", f"tile/{number % 60 + 2}/000", f"{number}.txt")
+        file = log / choice.choice(names)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(good)
+    name = file.relative_to(log).as_posix()
+    found = [one for one in verify(log, VKEY).findings if name in (one.file, one.detail)]
+    if what == "stray":
+        file.unlink()
+    else:
+        file.write_bytes(good)
+    return [] if found else [f"log: {name} {what}"]
 
 
 def _log(folder: Path, choice: Random) -> tuple[Path, Named]:

@@ -14,6 +14,7 @@ from exchange.audit.verify import verify
 from exchange.errors import ExchangeError
 from exchange.wiring import Exchange
 from tests.torture import site
+from tests.torture.judge import need
 from tests.torture.leaves import decoded, leaves_of, size_of
 from tests.torture.told import Ledger
 from tests.torture.work import amount, amounts, is_good
@@ -21,18 +22,8 @@ from tests.torture.work import amount, amounts, is_good
 Entries = list[tuple[str, Mapping[str, Any]]]
 
 
-class Broken(Exception):
-    """A guarantee does not hold."""
-
-
 # What a look at a broken log or site may end in, besides `Broken`.
 UNREADABLE: Final = (ExchangeError, OSError, ValueError, LookupError, EOFError, AssertionError)
-
-
-def need(holds: bool, what: str) -> None:
-    """Raises `Broken` unless it holds."""
-    if not holds:
-        raise Broken(what)
 
 
 def check_disk(root: Path, ledger: Ledger) -> None:

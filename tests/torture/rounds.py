@@ -20,7 +20,8 @@ from random import Random
 from typing import Final
 
 from tests.torture import site
-from tests.torture.oracle import UNREADABLE, Broken, check_disk, check_open
+from tests.torture.judge import Broken
+from tests.torture.oracle import UNREADABLE, check_disk, check_open
 from tests.torture.told import Ledger, Tell, teller
 from tests.torture.work import ACTIONS, Work, work
 

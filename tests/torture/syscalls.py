@@ -1,7 +1,8 @@
-"""One operation, ended or failed at each of its system calls that write, by strace's fault injection.
+"""One operation, ended or failed at each of its system calls on files, by strace's fault injection.
 
 A process opens the site, warms up and waits; strace attaches to one of its two threads (the caller's, the sequencer's)
-and kills it before, or has fail with EIO or ENOSPC, the i-th call of one kind. Then the same oracle as after any kill.
+and kills it before, or has fail with EIO or ENOSPC, the i-th call of one kind; or that one and all after it, as on a
+disk that stays full. Calls that only read fail with EIO. Then the same oracle as after any kill.
 """
 
 import os
@@ -20,16 +21,20 @@ from typing import Final
 
 from exchange.errors import ExchangeError
 from tests.torture import site
-from tests.torture.oracle import UNREADABLE, Broken, check_disk
+from tests.torture.judge import Broken
+from tests.torture.oracle import UNREADABLE, check_disk
 from tests.torture.rounds import Prepared, recover, start_child, until_end
 from tests.torture.told import Ledger, Tell
 from tests.torture.work import Work
 
 OPERATIONS: Final = {"release": "one", "publish": "publish", "command": "opening"}
 FAULTS: Final = ("signal=KILL", "error=EIO", "error=ENOSPC")
+_FULL: Final = "error=ENOSPC from then on"
+_READING: Final = ("read", "pread64", "close")
 _CALLS: Final = (
     *("write", "writev", "pwrite64", "fsync", "fdatasync", "ftruncate", "openat", "fallocate"),
     *("rename", "renameat", "renameat2", "unlink", "unlinkat", "mkdir", "mkdirat", "rmdir", "link", "linkat"),
+    *_READING,
 )
 _TRACE: Final = "trace=" + ",".join(f"?{call}" for call in _CALLS)  # not every machine has every one
 _LINE: Final = re.compile(r"(?:(\d+) +)?(\w+)\((\d+|)")
@@ -78,8 +83,15 @@ def points(prepared: Prepared) -> list[Point]:
             attached = [word for one in ready.threads.values() for word in ("-p", str(one))]
             _traced(ready, ["-o", trace.name, *attached])
             calls = list(_calls(trace.read().splitlines(), ready))
-        found += [Point(operation, *call, fault) for call in calls for fault in FAULTS]
+        found += [Point(operation, *call, fault) for call in calls for fault in _faults(*call[:2])]
     return found
+
+
+def _faults(thread: str, call: str) -> tuple[str, ...]:
+    """What can go wrong with a call. The caller's own writes tell the test, and must not fail for ever."""
+    if call in _READING:
+        return ("error=EIO",)
+    return (*FAULTS, _FULL) if thread == "sequencer" or call == "pwrite64" else FAULTS
 
 
 def _calls(lines: Sequence[str], ready: _Ready) -> Iterator[tuple[str, str, int]]:
@@ -92,7 +104,8 @@ def _calls(lines: Sequence[str], ready: _Ready) -> Iterator[tuple[str, str, int]
             continue
         place = (names[int(match[1])], match[2])
         numbers[place] += 1
-        if match[3] != str(ready.quiet):
+        waiting = place == ("caller", "read")  # for the go, which comes by a pipe
+        if match[3] != str(ready.quiet) and not waiting:
             yield *place, numbers[place]
 
 
@@ -106,7 +119,8 @@ def strike(prepared: Prepared, point: Point, seed: str) -> tuple[bool, str]:
     ledger, random, met = Ledger(prepared.key), Random(seed), False
     try:
         ready = _ready(root, point.operation, random)
-        inject = f"inject={point.call}:{point.fault}:when={point.number}"
+        fault, lasting, _ = point.fault.partition(" ")
+        inject = f"inject={point.call}:{fault}:when={point.number}{'+' if lasting else ''}"
         thread = str(ready.threads[point.thread])
         with tempfile.NamedTemporaryFile("r") as trace:
             told = _traced(ready, ["-o", trace.name, "-e", inject, "-p", thread])

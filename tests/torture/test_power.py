@@ -29,6 +29,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     log = new_log(folder)
     log.append(control(1))
     log.close()
+    log._store._engine.dispose()  # type: ignore[attr-defined]  # else its WAL goes at some later moment
     return folder
 
 

@@ -1,12 +1,14 @@
-"""Ten seconds of `make torture`, in processes of their own: forking needs a parent with one thread."""
+"""Half a minute of `make torture`, in processes of their own: forking needs a parent with one thread."""
 
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.torture import syscalls
+from tests.torture.faults import Bases, Run
 
 pytestmark = pytest.mark.torture
 
@@ -23,12 +25,29 @@ def test_random_kills_break_nothing() -> None:
     assert " kills in " in _torture("--kills", "--seconds", "4")
 
 
+def test_randomised_faults_break_nothing() -> None:
+    """Calls that fail, persisted or not, power cuts, clocks, a second sequencer, changed bytes, SIGKILL."""
+    assert " runs: 0 broke anything: less than " in _torture("--faults", "10000", "--seconds", "14")
+
+
+def test_a_run_is_played_again_by_its_seed(tmp_path: Path) -> None:
+    """Alone, to the same end, down to the bytes of the log."""
+    bases = Bases.made(tmp_path / "bases")
+    ends = []
+    for number in range(2):
+        run = Run(bases.small.begin, tmp_path / f"run-{number}", "a seed without SIGKILL")
+        log = run.play()
+        ends.append((run.met, log.judge.leaves))
+    assert ends[0] == ends[1]
+    assert len(ends[0][1]) > len(bases.small.judge.leaves)
+
+
 def test_faults_at_system_calls_break_nothing() -> None:
-    """The same where the process is killed at, or refused (EIO, ENOSPC), a system call that writes."""
+    """The same where the process is killed at, or refused (EIO, ENOSPC once or from then on), a system call."""
     why_not = syscalls.missing()
     if why_not and "ptrace" not in os.environ.get("REQUIRE", "").split(","):
         pytest.skip(why_not)
-    assert " met" in _torture("--syscalls", "--points", "6")
+    assert " met" in _torture("--syscalls", "--points", "10")
 
 
 def test_a_changed_byte_is_found_and_named() -> None:
