@@ -28,7 +28,10 @@ ROOM = 2 * 1024**3
 # What `make test` runs first: the embedded part.
 QUICK = "not torture and not demo and not opa and not whole and not postgres and not kafka"
 SECOND = "torture or demo or opa or whole or postgres or kafka"
-_ROOMS = ("backup", "commands", "database", "doctor", "evidence", "sample", "searching", "servers", "trying")
+_ROOMS = (
+    *("auditors_files", "auditors_input", "backup", "commands", "database", "doctor", "evidence", "sample"),
+    *("search_bundles", "searching", "servers", "trying"),
+)
 # They serve, render, draft or copy whole sites: of the second part, so that the first stays a matter of seconds.
 _WHOLE = (
     "api/",
@@ -37,7 +40,9 @@ _WHOLE = (
     "conformance/test_desk.py",
     "access/test_acks.py",
     "access/test_between.py",
+    "audit/test_following.py",
     "audit/test_verify_modes.py",
+    *(f"evidence/test_{name}.py" for name in ("complete", "forged_answers", "searched")),
     "policy/test_opa_server.py",
     "policy/test_processes.py",
     *(f"wiring/test_{name}.py" for name in ("intake", "mirror", "moving", "sealed")),
