@@ -286,14 +286,15 @@ def test_opa_takes_its_words_and_its_health_is_asked(secrets: Path, tmp_path: Pa
         )
     try:
         until = time.monotonic() + 30
-        while subprocess.run(check, capture_output=True, check=False).returncode and time.monotonic() < until:
+        while subprocess.run(check, capture_output=True, check=False).returncode:
+            assert time.monotonic() < until
             assert server.poll() is None, (tmp_path / "output").read_text("utf-8")
             time.sleep(0.1)
         context = ssl.create_default_context(cafile=str(secrets / "ca.crt"))
         with urllib.request.urlopen(f"https://localhost:{port}/health", context=context, timeout=10) as answer:
             assert answer.status == 200
     finally:
-        server.terminate()
+        server.kill()  # at SIGTERM it waits as long as its words say
         server.wait(30)
 
 
@@ -354,7 +355,7 @@ def test_the_broker_speaks_tls_and_knows_its_users(broker: tuple[int, Path], tmp
     assert log.topics() == {"ps.hukou_person": 1}
     assert log.end("ps.hukou_person", 0) == 0
     log.close()
-    wrong = cluster(f"//127.0.0.1:{port}/tls", password="wrong", ca=str(secrets / "ca"), patience_s=20, **given)
+    wrong = cluster(f"//127.0.0.1:{port}/tls", password="wrong", ca=str(secrets / "ca"), patience_s=8, **given)
     with pytest.raises(Invalid) as caught:
         KafkaClient(wrong).topics()
     assert caught.value.code == "kafka_refused"

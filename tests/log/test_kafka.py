@@ -125,7 +125,7 @@ def test_a_killed_broker_loses_and_doubles_nothing(engine: str, own: services.Ka
     with pytest.raises(Unavailable):
         log.read(TOPIC, 0, 0, 10)
     own.start()
-    again = open_log(engine, own, prefix)
+    again = open_log(engine, own, prefix, patience_s=60)
     mark = again.mark("src")
     assert mark >= acknowledged[-1]
     rest = range(mark + 1, mark + 51)

@@ -59,7 +59,7 @@ from tests.log.test_kafka import ENGINES, client, until
 from tests.wiring.test_kafka import settings
 
 pytestmark = pytest.mark.kafka
-PATIENCE_S = 80.0
+PATIENCE_S = 150.0
 USER = "department"
 CHILD = """
 import sys
@@ -311,6 +311,7 @@ def until_stored(place: Place, count: int, process: "subprocess.Popen[bytes]") -
         time.sleep(0.1)
 
 
+@pytest.mark.timeout(400)
 def test_killed_workers_lose_and_double_nothing(place: Place) -> None:
     """SIGKILL at any moment, again and again, while a producer goes on; the last one ends in order on SIGTERM."""
     count = 2_000
