@@ -70,7 +70,9 @@ def test_output_that_cannot_be_written_is_said(site: Site) -> None:
 
 def test_an_interrupt_ends_with_130(site: Site) -> None:
     """While ids are waited for the site is nobody's; an interrupt says that what was acknowledged stays."""
-    code = "import sys; from exchange.cli.main import main; print('up', flush=True); sys.exit(main(sys.argv[1:]))"
+    # Who starts tests in the background of a shell has interrupts ignored, and so have all that they start.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import sys; "
+    code += "from exchange.cli.main import main; print('up', flush=True); sys.exit(main(sys.argv[1:]))"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "lookup", DATASET, *ASKED],
         env=site.environment(CHECKER),

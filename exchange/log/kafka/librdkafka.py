@@ -60,6 +60,8 @@ _UNSETTLED: Final = frozenset(
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.UNKNOWN_TOPIC_OR_PART,
         KafkaError.OFFSET_NOT_AVAILABLE,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,  # a broker knows of the new leader later than who asks
         KafkaError._NOENT,  # "no leaders found": the broker that was asked has not heard of the topic
     }
 )

@@ -22,6 +22,7 @@ from kafka.admin import (
 )
 from kafka.cluster import ClusterMetadata
 from kafka.errors import (
+    FencedLeaderEpochError,
     InvalidProducerEpochError,
     InvalidProducerIdMappingError,
     KafkaError,
@@ -33,6 +34,7 @@ from kafka.errors import (
     ProducerFencedError,
     SaslAuthenticationFailedError,
     TopicAlreadyExistsError,
+    UnknownLeaderEpochError,
     UnknownTopicOrPartitionError,
 )
 
@@ -57,6 +59,8 @@ _UNSETTLED: Final = (
     LeaderNotAvailableError,
     NotLeaderForPartitionError,
     OffsetNotAvailableError,
+    FencedLeaderEpochError,
+    UnknownLeaderEpochError,
     UnknownTopicOrPartitionError,
 )
 _FETCH: Final = 8 << 20
