@@ -38,14 +38,20 @@ _WHOLE = (
     "console/",
     "adapters/draft/",
     "conformance/test_desk.py",
+    "conformance/test_policy_engine.py",
     "access/test_acks.py",
     "access/test_between.py",
+    "audit/test_export.py",
     "audit/test_following.py",
+    "audit/test_runs.py",
     "audit/test_verify_modes.py",
-    *(f"evidence/test_{name}.py" for name in ("complete", "forged_answers", "searched")),
+    *(f"evidence/test_{name}.py" for name in ("check", "complete", "forged_answers", "searched")),
     "policy/test_opa_server.py",
     "policy/test_processes.py",
-    *(f"wiring/test_{name}.py" for name in ("intake", "mirror", "moving", "sealed")),
+    *(
+        f"wiring/test_{name}.py"
+        for name in ("clock", "intake", "mirror", "moving", "opening", "rebuild", "reserve", "sealed")
+    ),
     *(f"cli/test_{name}.py" for name in _ROOMS),
 )
 # A minute or so each, with few tests: they begin first.
